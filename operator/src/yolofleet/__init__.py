@@ -1,0 +1,1 @@
+"""The operator of yolofleet: YoloDeployments in, Triton on MIG slices out."""
