@@ -1,0 +1,84 @@
+"""What all models of the API share: frozen, camelCase, strict, and bounded field types.
+
+On read, unknown fields are ignored, so that an older operator survives a newer object; the API server
+refuses or prunes them at the door. Kubernetes knows no floats in APIs: fractions are decimal strings.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
+
+T = TypeVar("T")
+
+
+class ApiModel(BaseModel):
+    """A frozen, strict value with camelCase names on the wire."""
+
+    model_config = ConfigDict(frozen=True, strict=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+    def wire(self) -> dict[str, Any]:
+        """Return the JSON object as it travels: camelCase, absent fields left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def cel(rule: str, message: str, *, field_path: str | None = None) -> JsonDict:
+    """Describe one CEL rule of a schema; `message` is what the API server answers."""
+    described: JsonDict = {"rule": rule, "message": message}
+    return described | ({"fieldPath": field_path} if field_path else {})
+
+
+def with_cel(*rules: JsonDict) -> ConfigDict:
+    """Attach CEL rules to a model; the generator of crds/ copies them out."""
+    return ConfigDict(json_schema_extra={"x-kubernetes-validations": list(rules)})
+
+
+def _unique(items: list[T]) -> list[T]:
+    if len(set(map(str, items))) != len(items):
+        raise ValueError("duplicate entries in a list of type set")
+    return items
+
+
+def as_set(*, max_items: int, min_items: int = 0) -> Any:
+    """Mark a list as a bounded set: duplicates are refused by both sides."""
+    extra: JsonDict = {"x-kubernetes-list-type": "set"}
+    return Field(min_length=min_items, max_length=max_items, json_schema_extra=extra)
+
+
+def as_map(key: str, *, max_items: int) -> Any:
+    """Mark a list as a bounded map, keyed by the field `key` of its items."""
+    extra: JsonDict = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+    return Field(max_length=max_items, json_schema_extra=extra)
+
+
+def as_atomic(*, max_items: int) -> Any:
+    """Mark a list as bounded and replaced as a whole."""
+    return Field(max_length=max_items, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+
+
+Unique = AfterValidator(_unique)
+
+
+def text(max_length: int, pattern: str | None = None, *, min_length: int = 0) -> Any:
+    """Bound a string; an unbounded one makes CEL's cost estimate refuse the whole CRD."""
+    return StringConstraints(max_length=max_length, min_length=min_length, pattern=pattern)
+
+
+Name = Annotated[str, text(63, r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+"""An RFC 1123 label."""
+ObjectName = Annotated[str, text(253, r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")]
+"""An RFC 1123 subdomain: the name of most Kubernetes objects."""
+SHA256 = Annotated[str, text(64, r"^[a-f0-9]{64}$")]
+Fraction = Annotated[str, text(8, r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$")]
+"""A number from 0 to 1 as a decimal string."""
+PositiveDecimal = Annotated[str, text(16, r"^([1-9][0-9]{0,8}(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9])$")]
+"""A number above 0 as a decimal string, without sign or exponent."""
+Profile = Annotated[str, text(32, r"^(gpu|[1-9][0-9]?g\.[1-9][0-9]{0,3}gb([.+-][a-z]{2,4}(\.all)?)?)$")]
+"""A MIG profile as its resource name has it (`1g.10gb`, `1g.10gb.me`), or `gpu`: a whole GPU."""
+Product = Annotated[str, text(63, r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")]
+"""A GPU product as node label `nvidia.com/gpu.product` has it, without the `-MIG-…` ending."""
+LabelKey = Annotated[str, text(317, r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")]
+LabelValue = Annotated[str, text(63, r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]

@@ -1,0 +1,91 @@
+"""The documents that the operator hands to builder pods and gets back from them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from yolofleet.api.base import SHA256, ApiModel, text
+from yolofleet.api.recipe import BatchSize, Builder, Recipe, Target
+from yolofleet.api.sources import Source
+
+BUILD_ENV = "YOLOFLEET_BUILD"
+"""Environment variable of the build container: a BuildRequest as JSON."""
+SERVE_ENV = "YOLOFLEET_SERVE"
+"""Environment variable of the serving pod's init container: a ServeRequest as JSON."""
+STORE_PATH = "/store"
+SOURCE_PATH = "/source"
+MODELS_PATH = "/models"
+PROGRESS_PORT = 8080
+EXIT_REFUSED = 42
+"""Exit code of a build whose input can never work; the Job's podFailurePolicy ends it at once."""
+TERMINATION_LIMIT_BYTES = 4096
+"""Kubernetes cuts a container's termination message there."""
+
+Stage = Literal["Fetch", "Export", "Build", "Compare", "Measure", "Publish"]
+Percent = Annotated[int, Field(ge=0, le=100)]
+
+
+class BuildRequest(ApiModel):
+    """What one build pod is asked to make."""
+
+    key: SHA256
+    name: Annotated[str, text(63, min_length=1)]
+    source: Source
+    recipe: Recipe
+    target: Target | None = None
+    builder: Builder
+
+
+class Artifact(ApiModel):
+    """What lies in the store under a key; `sha256` is the manifest's own digest."""
+
+    uri: Annotated[str, text(1024)]
+    sha256: SHA256
+    size_bytes: Annotated[int, Field(ge=0)]
+
+
+class Failure(ApiModel):
+    """Why something did not work, in the words that a condition shows."""
+
+    field: Annotated[str, text(256)] = ""
+    value: Annotated[str, text(512)] = ""
+    message: Annotated[str, text(1024)]
+    remedy: Annotated[str, text(512)] = ""
+
+    def sentence(self) -> str:
+        """Return field, message, value and remedy as one line."""
+        where = f"{self.field}: " if self.field else ""
+        got = f" (got {self.value!r})" if self.value else ""
+        return f"{where}{self.message}{got}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+class BuildResult(ApiModel):
+    """What a build pod leaves in its termination message."""
+
+    outcome: Literal["Published", "Cached", "Refused", "Failed"]
+    artifact: Artifact | None = None
+    weights_sha256: SHA256 | None = Field(default=None, alias="weightsSHA256")
+    failure: Failure | None = None
+
+
+class Progress(ApiModel):
+    """What a build pod answers to GET /progress."""
+
+    stage: Stage
+    percent: Percent
+    message: Annotated[str, text(256)] = ""
+
+
+class ServeRequest(ApiModel):
+    """What a serving pod's init container assembles: one model of a Triton repository.
+
+    `instances` is the count of Triton's instance group, `queue_delay_microseconds` the dynamic batcher's delay.
+    """
+
+    key: SHA256
+    model_name: Annotated[str, text(63, min_length=1)]
+    max_batch_size: BatchSize
+    instances: Annotated[int, Field(ge=1, le=64)] = 1
+    queue_delay_microseconds: Annotated[int, Field(ge=0, le=1_000_000)] = 0

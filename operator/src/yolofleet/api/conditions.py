@@ -1,0 +1,68 @@
+"""Conditions and the one closed list of their reasons; the same words label events, logs and metrics."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from yolofleet.api.base import ApiModel, text
+
+Status = Literal["True", "False", "Unknown"]
+
+
+class Reason(StrEnum):
+    """Why a condition has its status."""
+
+    # Ready
+    SERVING = "Serving"
+    NOT_SERVING = "NotServing"
+    SUSPENDED = "Suspended"
+    # EngineReady
+    ENGINE_READY = "EngineReady"
+    BUILDING = "Building"
+    WAITING_FOR_BUILD = "WaitingForBuild"
+    BUILD_FAILED = "BuildFailed"
+    BUILD_REFUSED = "BuildRefused"
+    NOT_SUPPORTED = "NotSupported"
+    BUILD_QUOTA_EXCEEDED = "BuildQuotaExceeded"
+    # Placed
+    PLACED = "Placed"
+    NO_MATCHING_PROFILE = "NoMatchingProfile"
+    POOL_NOT_FOUND = "PoolNotFound"
+    NO_ROOM = "NoRoom"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    POD_REFUSED = "PodRefused"
+    WAITING_FOR_ENGINE = "WaitingForEngine"
+    # ObjectiveMet
+    NOT_MEASURED = "NotMeasured"
+    # Progressing
+    STABLE = "Stable"
+    ROLLING_OUT = "RollingOut"
+    SCALING = "Scaling"
+    LOADING = "Loading"
+    MODEL_NOT_LOADED = "ModelNotLoaded"
+    HELD_BACK = "HeldBack"
+    # YoloEngine
+    QUEUED = "Queued"
+    PUBLISHED = "Published"
+    VERIFIED = "Verified"
+    BACKING_OFF = "BackingOff"
+    # MigPool
+    POOL_READY = "PoolReady"
+    NO_NODES = "NoNodes"
+    NODES_SHARED = "NodesShared"
+    NODES_OWN = "NodesOwn"
+    INVALID_SPEC = "InvalidSpec"
+
+
+class Condition(ApiModel):
+    """One line of status.conditions, as Kubernetes' API conventions have it."""
+
+    type: Annotated[str, text(64, r"^[A-Z][A-Za-z]*$")]
+    status: Status
+    reason: Annotated[str, text(64, r"^[A-Z][A-Za-z]*$")]
+    message: Annotated[str, text(4096)] = ""
+    last_transition_time: Annotated[str, text(32)] = ""
+    observed_generation: Annotated[int, Field(ge=0)] = 0

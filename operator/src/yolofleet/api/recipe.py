@@ -1,0 +1,77 @@
+"""What an engine is made from, where it is to run, and the content key that follows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from yolofleet.api.base import SHA256, ApiModel, Unique, as_set, text
+
+Task = Literal["Detect", "Segment", "Pose", "OBB", "Classify"]
+Backend = Literal["TensorRT", "ONNXRuntime"]
+Precision = Literal["FP32", "TF32", "FP16", "BF16", "INT8", "FP8"]
+Endpoint = Literal["Ultralytics", "Frames", "JPEG"]
+
+Dimension = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
+BatchSize = Annotated[int, Field(ge=1, le=1024)]
+
+
+class ImageSize(ApiModel):
+    """The fixed input size of an engine, in pixels; YOLO's strides ask for multiples of 32."""
+
+    height: Dimension = 640
+    width: Dimension = 640
+
+
+class Recipe(ApiModel):
+    """All that decides what an engine computes, but not where it runs.
+
+    `weights` is the identity of the weights: `sha256:<hex>` where the digest is known before the fetch, else the
+    place they come from (`builtin:yolo26n`, `pvc:claim/path`).
+    """
+
+    weights: Annotated[str, text(4096, min_length=1)]
+    task: Task
+    backend: Backend
+    precision: Precision
+    image_size: ImageSize
+    max_batch_size: BatchSize
+    endpoints: Annotated[list[Endpoint], Unique, as_set(min_items=1, max_items=3)]
+    calibration: Annotated[str, text(4096)] | None = None
+
+
+class Target(ApiModel):
+    """The hardware that an engine is compiled for; absent where the backend does not care (ONNXRuntime)."""
+
+    compute_capability: Annotated[str, text(8, r"^[0-9]{1,2}\.[0-9]$")]
+    sm_count: Annotated[int, Field(ge=1, le=1024)]
+    memory_mib: Annotated[int, Field(ge=1, le=4_194_304, alias="memoryMiB")]
+
+
+class Builder(ApiModel):
+    """Who builds: `version` and `tensorrt_version` are in the key, the image's name is not."""
+
+    image: Annotated[str, text(512, min_length=1)]
+    version: Annotated[str, text(64, min_length=1)]
+    tensorrt_version: Annotated[str, text(64)] | None = None
+
+
+def engine_key(*, recipe: Recipe, target: Target | None, builder: Builder) -> str:
+    """Return the content key, 64 hex digits: same inputs, same engine."""
+    told = {
+        "recipe": recipe.wire() | {"endpoints": sorted(recipe.endpoints)},
+        "target": target.wire() if target else None,
+        "builder": {"version": builder.version, "tensorrtVersion": builder.tensorrt_version},
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def engine_name(key: str) -> str:
+    """Return the name of a key's YoloEngine and Job: `e-` and the key's first 20 hex digits."""
+    return f"e-{key[:20]}"
+
+
+__all__ = ["SHA256", "Backend", "Builder", "Endpoint", "ImageSize", "Precision", "Recipe", "Target", "Task"]

@@ -1,0 +1,103 @@
+"""The operator's own settings: one YAML file, written by the chart, checked as a whole at start-up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from yolofleet.errors import SettingsError
+
+Seconds = Annotated[int, Field(ge=1, le=86_400)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+
+class Images(_Section):
+    """The three images that the operator puts into pods."""
+
+    triton: str
+    builder: str
+    operator: str
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    pull_secrets: list[str] = []
+
+
+class BuildSettings(_Section):
+    """How engines are built.
+
+    `version` and `tensorrt_version` go into the content key: change them, and every engine is built anew.
+    `backoff_seconds` doubles with each failed attempt, up to an hour.
+    """
+
+    version: str
+    tensorrt_version: str | None = None
+    builtin_url: str = ""
+    deadline_seconds: Seconds = 3600
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
+    backoff_seconds: Seconds = 10
+    resources: dict[str, dict[str, str | int]] = {"requests": {"cpu": "500m", "memory": "1Gi"}}
+    node_selector: dict[str, str] = {}
+
+
+class StoreSettings(_Section):
+    """The engine store of a namespace: one PersistentVolumeClaim that build and serving pods share."""
+
+    claim_name: str = "yolofleet-engines"
+    size: str = "20Gi"
+    storage_class_name: str | None = None
+    access_mode: Literal["ReadWriteMany", "ReadWriteOnce"] = "ReadWriteMany"
+
+
+class ServingSettings(_Section):
+    """Defaults of serving pods.
+
+    A gRPC connection lives for `max_connection_age_seconds` (Triton closes it between requests, and allows
+    `connection_grace_seconds` for what is in flight), so that clients spread over new replicas; a pod that is to
+    go sleeps past both before Triton is told to stop.
+    """
+
+    max_connection_age_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
+    connection_grace_seconds: Annotated[int, Field(ge=1, le=600)] = 5
+    exit_timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 15
+    load_timeout_seconds: Seconds = 600
+    resources: dict[str, dict[str, str | int]] = {"requests": {"cpu": "250m", "memory": "512Mi"}}
+    shared_memory: str = "256Mi"
+    gpu_tolerations: list[dict[str, str]] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    runtime_class_name: str | None = None
+    extra_args: list[str] = []
+
+
+class Settings(_Section):
+    """Everything that the operator can be told at start-up; `watch_namespaces` empty: all namespaces."""
+
+    watch_namespaces: list[str] = []
+    images: Images
+    builds: BuildSettings
+    store: StoreSettings = StoreSettings()
+    serving: ServingSettings = ServingSettings()
+    http_port: Annotated[int, Field(ge=1, le=65_535)] = 8080
+    resync_seconds: Seconds = 120
+    watch_grace_seconds: Seconds = 30
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "text"] = "json"
+
+
+def load(path: Path) -> Settings:
+    """Read and check the settings file; SettingsError names each wrong field, its value and what was expected."""
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(
+            f"settings file {path} cannot be read: {error}; mount the chart's ConfigMap there"
+        ) from error
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise SettingsError(f"settings file {path}: " + "; ".join(lines)) from error
