@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from yolofleet.api import GROUP, VERSION
@@ -40,13 +39,17 @@ POOL_COLUMNS = [
 
 
 class _Structural(GenerateJsonSchema):
-    """pydantic's generator, with default factories spelled out: a nested object defaults to `{}`."""
+    """pydantic's generator, with default factories spelled out.
+
+    A nested object's default is written in full: the API server checks it against the object's CEL rules as it
+    stands, before it fills in the defaults below it.
+    """
 
     def get_default_value(self, schema: Any) -> Any:
         if "default_factory" not in schema:
             return super().get_default_value(schema)
         made = schema["default_factory"]()
-        return {} if isinstance(made, BaseModel) else made
+        return made.wire() if isinstance(made, ApiModel) else made
 
 
 def crds() -> dict[str, dict[str, Any]]:
