@@ -1,4 +1,4 @@
-"""Regenerate everything that is derived from code: crds/ and the chart's copy of them.
+"""Regenerate everything that is derived from code: crds/, the chart's copy of them, its schema and its README.
 
 Usage: python tools/generate.py (make generate); `make verify` fails when this changes a file.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import chart_docs
 import yaml
 
 from yolofleet.api.crd import crds
@@ -47,6 +48,7 @@ def main() -> None:
         target = ROOT / "charts/yolofleet/templates/crds" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(HEADER + chart_template(text))
+    chart_docs.write()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,127 @@
+{{/* The chart's name, at most 63 characters. */}}
+{{- define "yolofleet.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* What the names of all objects begin with; short enough for every ending that the chart puts behind it. */}}
+{{- define "yolofleet.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) }}
+{{- default $full .Values.fullnameOverride | trunc 48 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "yolofleet.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "yolofleet.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "yolofleet.labels" -}}
+{{ include "yolofleet.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "yolofleet.serviceAccountName" -}}
+{{- $made := .Values.serviceAccount.create | ternary (include "yolofleet.fullname" .) "default" }}
+{{- default $made .Values.serviceAccount.name }}
+{{- end }}
+
+{{/* The reference of the image named by `image`: registry/repository:tag@digest, a mirror's registry first. */}}
+{{- define "yolofleet.image" -}}
+{{- $image := index .root.Values.images .image }}
+{{- $registry := default $image.registry .root.Values.images.registry | trimSuffix "/" }}
+{{- with $registry }}{{ . }}/{{ end }}{{ $image.repository }}:{{ default .root.Chart.AppVersion $image.tag }}
+{{- with $image.digest }}@{{ . }}{{ end }}
+{{- end }}
+
+{{/* A section of values without its empty strings, each of which means: the operator's own default. */}}
+{{- define "yolofleet.section" -}}
+{{- $told := dict }}
+{{- range $key, $value := . }}
+{{- if not (and (kindIs "string" $value) (empty $value)) }}
+{{- $_ := set $told $key $value }}
+{{- end }}
+{{- end }}
+{{- toYaml $told }}
+{{- end }}
+
+{{/* The operator's settings file: yolofleet.settings.Settings reads it, and refuses what it does not know. */}}
+{{- define "yolofleet.settings" -}}
+{{- $builds := merge (dict "version" (default .Chart.AppVersion .Values.builds.version)) .Values.builds }}
+{{- $store := fromYaml (include "yolofleet.section" .Values.store) }}
+{{- if eq (default "" .Values.store.storageClassName) "-" }}
+{{- $_ := set $store "storageClassName" "" }}
+{{- end }}
+{{- $operator := pick .Values.operator "httpPort" "resyncSeconds" "watchGraceSeconds" "logLevel" "logFormat" -}}
+watchNamespaces: {{ toJson .Values.watchNamespaces }}
+images:
+  operator: {{ include "yolofleet.image" (dict "root" . "image" "operator") }}
+  builder: {{ include "yolofleet.image" (dict "root" . "image" "builder") }}
+  triton: {{ include "yolofleet.image" (dict "root" . "image" "triton") }}
+  pullPolicy: {{ .Values.images.pullPolicy }}
+  pullSecrets: {{ toJson .Values.images.pullSecrets }}
+builds:
+  {{- include "yolofleet.section" $builds | nindent 2 }}
+store:
+  {{- toYaml $store | nindent 2 }}
+serving:
+  {{- include "yolofleet.section" .Values.serving | nindent 2 }}
+{{ toYaml $operator }}
+{{- end }}
+
+{{/* What the operator may do in the namespaces that it serves: the verbs that it uses, on the kinds that it writes. */}}
+{{- define "yolofleet.namespacedRules" -}}
+- apiGroups: [yolofleet.dev]
+  resources: [yolodeployments]
+  verbs: [get, list, watch]
+- apiGroups: [yolofleet.dev]
+  resources: [yoloengines]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [yolofleet.dev]
+  resources: [yolodeployments/status, yoloengines/status]
+  verbs: [patch]
+# Asked for by clusters that check who may set blockOwnerDeletion (OwnerReferencesPermissionEnforcement).
+- apiGroups: [yolofleet.dev]
+  resources: [yolodeployments/finalizers, yoloengines/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
+# Never deleted by the operator: engines are in it.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+{{ include "yolofleet.eventRules" . }}
+{{- end }}
+
+{{- define "yolofleet.eventRules" -}}
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{/* The operator as the subject of a binding. */}}
+{{- define "yolofleet.subject" -}}
+- kind: ServiceAccount
+  name: {{ include "yolofleet.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{/* Whether the Prometheus operator's API is there. */}}
+{{- define "yolofleet.canMonitor" -}}
+{{- if .Capabilities.APIVersions.Has "monitoring.coreos.com/v1" }}true{{ end }}
+{{- end }}
