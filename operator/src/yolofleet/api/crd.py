@@ -118,7 +118,7 @@ def object_schema(model: type[ApiModel]) -> Schema:
         "kind": {"type": "string"},
         "metadata": {"type": "object"},
     }
-    root["properties"] = head | root["properties"]
+    root["properties"] = head | {name: node for name, node in root["properties"].items() if name not in head}
     root.pop("required", None)
     return root | ({"required": spec_required} if spec_required else {})
 
@@ -161,16 +161,20 @@ def _optional_of(node: Schema) -> Schema | None:
 
 
 def _with_key_rule(node: Schema, defs: Schema) -> Schema:
-    """Say in CEL what JSON Schema says of a map's keys; structural schemas know no `propertyNames`."""
-    names = node.pop("propertyNames", None)
+    """Say in CEL what JSON Schema says of a map's keys; structural schemas know no `propertyNames`.
+
+    A type of keys has a pattern, a length, and a description, which is the rule's message.
+    """
+    names = node.pop("propertyNames", {})
     patterns = node.pop("patternProperties", None)
     if patterns:
         ((pattern, value),) = patterns.items()
         node["additionalProperties"] = _structural(value, defs)
-        names = (names or {}) | {"pattern": pattern}
+        names |= {"pattern": pattern}
     if not names:
         return node
-    rule = cel(f"self.all(k, k.matches(r'{names['pattern']}'))", f"keys must match {names['pattern']}")
+    bounds = f"size(k) <= {names['maxLength']} && k.matches(r'{names['pattern']}')"
+    rule = cel(f"self.all(k, {bounds})", names["description"])
     return node | {"x-kubernetes-validations": [*node.get("x-kubernetes-validations", []), rule]}
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from yolofleet.api.base import (
     ApiModel,
+    Cron,
     LabelKey,
     LabelValue,
     Name,
@@ -15,10 +16,11 @@ from yolofleet.api.base import (
     PositiveDecimal,
     Product,
     Profile,
+    TimeZone,
     as_atomic,
     as_map,
     cel,
-    text,
+    unique_by,
     with_cel,
 )
 from yolofleet.api.conditions import Condition
@@ -32,25 +34,30 @@ class LabelSelector(ApiModel):
     """Nodes or namespaces that bear all these labels; none given: all of them."""
 
     match_labels: Labels = Field(default_factory=dict)
+    """Labels that must all be there; none: everything matches."""
 
 
 class ConfigMapRef(ApiModel):
     """A ConfigMap that mig-manager was told to read."""
 
     namespace: Name
+    """Namespace of the ConfigMap."""
     name: ObjectName
+    """Name of the ConfigMap."""
 
 
 class MigManager(ApiModel):
     """NVIDIA's mig-manager, driven by node labels."""
 
     config_map_ref: ConfigMapRef
+    """The ConfigMap that mig-manager reads its layouts from."""
 
 
 class Dra(ApiModel):
     """Dynamic resource allocation."""
 
     device_class_name: ObjectName = "mig.nvidia.com"
+    """DeviceClass of MIG devices."""
 
 
 class Partitioning(ApiModel):
@@ -62,8 +69,11 @@ class Partitioning(ApiModel):
     )
 
     mode: Literal["Static", "MigManager", "DRA"] = "Static"
+    """Who cuts the GPUs; Static: nobody does."""
     mig_manager: MigManager | None = None
+    """Where mig-manager reads layouts; with mode MigManager only."""
     dra: Dra | None = None
+    """How slices are claimed; with mode DRA only."""
 
     @model_validator(mode="after")
     def _cross_field(self) -> Self:
@@ -77,56 +87,69 @@ class Partitioning(ApiModel):
 class Window(ApiModel):
     """When nodes may be disturbed."""
 
-    time_zone: Annotated[str, text(64, r"^[A-Za-z]+([A-Za-z0-9_+-]*/?)*$")] = "Etc/UTC"
-    cron: Annotated[str, text(64, r"^[0-9A-Za-z*/,-]+( [0-9A-Za-z*/,-]+){4}$")]
+    time_zone: TimeZone = "Etc/UTC"
+    """Time zone that `cron` is read in."""
+    cron: Cron
+    """When the window opens: minute, hour, day of month, month, day of week."""
     duration_minutes: Annotated[int, Field(ge=1, le=10_080)]
+    """How long the window stays open, in minutes."""
 
 
 class Disruption(ApiModel):
     """How much may be disturbed at once; no windows given: at any time."""
 
     max_unavailable_nodes: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Nodes that may be repartitioned at once."""
     windows: Annotated[list[Window], as_atomic(max_items=16)] = Field(default_factory=list)
+    """When nodes may be disturbed; none: at any time."""
 
 
 class Reserved(ApiModel):
     """Slices held back."""
 
     profile: Profile
+    """MIG profile (`1g.10gb`), or `gpu`: a whole GPU."""
     count: Annotated[int, Field(ge=1, le=1000)]
+    """Slices held back."""
     purpose: Literal["Build", "Warm"] = "Build"
+    """What they are held back for: engine builds, or warm replicas."""
 
 
 class Builds(ApiModel):
     """How many builds may run at once."""
 
     max_concurrent: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Builds that run at once."""
 
 
 class Cost(ApiModel):
     """The price of a product."""
 
     product: Product
+    """GPU product as node label `nvidia.com/gpu.product` has it."""
     per_gpu_hour: PositiveDecimal = Field(alias="perGPUHour")
+    """Price of one GPU for one hour, a decimal string in your currency."""
 
 
 class MigPoolSpec(ApiModel):
     """The administrator's rules for a set of nodes."""
 
     node_selector: LabelSelector = Field(default_factory=LabelSelector)
+    """Nodes of the pool; no labels: all nodes that offer GPUs."""
     namespace_selector: LabelSelector = Field(default_factory=LabelSelector)
+    """Namespaces whose YoloDeployments may use the pool; no labels: all."""
     partitioning: Partitioning = Field(default_factory=Partitioning)
+    """Who cuts the GPUs, and how."""
     disruption: Disruption = Field(default_factory=Disruption)
+    """How much may be disturbed at once, and when."""
     reserved: Annotated[list[Reserved], as_atomic(max_items=32)] = Field(default_factory=list)
+    """Slices held back for builds or warm replicas."""
     builds: Builds = Field(default_factory=Builds)
+    """How many builds may run at once."""
     overflow: Literal["LeavePending", "Withhold"] = "LeavePending"
-    costs: Annotated[list[Cost], as_map("product", max_items=32)] = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _unique_costs(self) -> Self:
-        if len({cost.product for cost in self.costs}) != len(self.costs):
-            raise ValueError("costs: duplicate products")
-        return self
+    """What becomes of replicas that find no slice: they stay Pending, or are not made."""
+    costs: Annotated[list[Cost], unique_by("product"), as_map("product", max_items=32)] = Field(default_factory=list)
+    """What GPUs cost, by product."""
 
 
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -169,4 +192,6 @@ class MigPool(ApiModel):
     plural: ClassVar[str] = "migpools"
 
     spec: MigPoolSpec = Field(default_factory=MigPoolSpec)
+    """The administrator's rules; all have defaults."""
     status: MigPoolStatus | None = None
+    """What the operator last saw."""

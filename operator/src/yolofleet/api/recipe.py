@@ -23,7 +23,9 @@ class ImageSize(ApiModel):
     """The fixed input size of an engine, in pixels; YOLO's strides ask for multiples of 32."""
 
     height: Dimension = 640
+    """Height of the network's input, in pixels."""
     width: Dimension = 640
+    """Width of the network's input, in pixels."""
 
 
 class Recipe(ApiModel):
@@ -34,29 +36,43 @@ class Recipe(ApiModel):
     """
 
     weights: Annotated[str, text(4096, min_length=1)]
+    """Identity of the weights."""
     task: Task
+    """What the model was trained for."""
     backend: Backend
+    """Backend of Triton that serves it."""
     precision: Precision
+    """Number format of the engine."""
     image_size: ImageSize
+    """Size of the network's input, in pixels."""
     max_batch_size: BatchSize
+    """Largest batch, in frames."""
     endpoints: Annotated[list[Endpoint], Unique, as_set(min_items=1, max_items=3)]
+    """Graphs that are made."""
     calibration: Annotated[str, text(4096)] | None = None
+    """Identity of the calibration frames and their count."""
 
 
 class Target(ApiModel):
     """The hardware that an engine is compiled for; absent where the backend does not care (ONNXRuntime)."""
 
     compute_capability: Annotated[str, text(8, r"^[0-9]{1,2}\.[0-9]$")]
+    """CUDA compute capability, `9.0`."""
     sm_count: Annotated[int, Field(ge=1, le=1024)]
+    """Streaming multiprocessors of the slice."""
     memory_mib: Annotated[int, Field(ge=1, le=4_194_304, alias="memoryMiB")]
+    """Memory of the slice, in MiB."""
 
 
 class Builder(ApiModel):
     """Who builds: `version` and `tensorrt_version` are in the key, the image's name is not."""
 
     image: Annotated[str, text(512, min_length=1)]
+    """Image of the build pod."""
     version: Annotated[str, text(64, min_length=1)]
+    """Version of what the builder makes; another one builds every engine anew."""
     tensorrt_version: Annotated[str, text(64)] | None = None
+    """Version of TensorRT in the image; absent where the backend does not care."""
 
 
 def engine_key(*, recipe: Recipe, target: Target | None, builder: Builder) -> str:
