@@ -32,14 +32,13 @@ class BuildSettings(_Section):
     """How engines are built.
 
     `version` and `tensorrt_version` go into the content key: change them, and every engine is built anew.
-    `backoff_seconds` doubles with each failed attempt, up to an hour.
+    `backoff_seconds` doubles with each failed attempt, up to an hour; a build is never given up, only refused.
     """
 
     version: str
     tensorrt_version: str | None = None
     builtin_url: str = ""
     deadline_seconds: Seconds = 3600
-    max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
     backoff_seconds: Seconds = 10
     resources: dict[str, dict[str, str | int]] = {"requests": {"cpu": "500m", "memory": "1Gi"}}
     node_selector: dict[str, str] = {}

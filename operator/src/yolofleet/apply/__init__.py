@@ -1,0 +1,1 @@
+"""Writes only: server-side apply, deletes, status patches, Events."""

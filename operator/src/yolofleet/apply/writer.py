@@ -1,0 +1,170 @@
+"""Carry out writes: skip what stands already, at most twenty at once, and remember what was refused."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import aiohttp
+
+from yolofleet.errors import ApiServerError
+from yolofleet.kube import Kube, Resource
+from yolofleet.render.meta import HASH_ANNOTATION, Object
+from yolofleet.render.writes import StatusWrite, Step, Target, Writes
+
+log = logging.getLogger(__name__)
+
+CONCURRENCY = 20
+CONFLICT, NOT_FOUND = 409, 404
+FINAL = frozenset({400, 403, 422})
+"""Answers that no retry changes: they become conditions."""
+EVENT = Resource("events.k8s.io/v1", "Event", "events")
+
+
+class Known(Protocol):
+    """What the writer must know of the cluster, and tell it: its own writes come back at once."""
+
+    def stands(self, kind: str, namespace: str, name: str) -> Object | None:
+        """Return the object as last seen."""
+
+    def took(self, kind: str, obj: Object) -> None:
+        """Take the server's answer to a write."""
+
+    def gone(self, kind: str, obj: Object) -> None:
+        """Forget an object that was deleted."""
+
+
+@dataclass
+class Outcome:
+    """What a pass did: counts by (verb, kind), refusals by subject, subjects to try again."""
+
+    written: dict[tuple[str, str], int] = field(default_factory=dict)
+    refused: dict[Target, list[ApiServerError]] = field(default_factory=dict)
+    again: set[Target] = field(default_factory=set)
+    done: set[Target] = field(default_factory=set)
+
+    def count(self, verb: str, kind: str) -> None:
+        """Count one write."""
+        self.written[(verb, kind)] = self.written.get((verb, kind), 0) + 1
+
+
+class Writer:
+    """The only one that changes the cluster."""
+
+    def __init__(self, kube: Kube, known: Known, resources: Iterable[Resource]) -> None:
+        self._kube = kube
+        self._known = known
+        self._resources = {resource.kind: resource for resource in resources}
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._generations: dict[str, int] = {}
+
+    async def carry_out(self, wanted: Writes) -> Outcome:
+        """Carry out all waves in their order; a failure stays with its own subject."""
+        outcome = Outcome()
+        for wave in (wanted.owners, wanted.builds, wanted.serving):
+            await asyncio.gather(*(self._guarded(step, outcome) for step in wave))
+        return outcome
+
+    async def _guarded(self, step: Step, outcome: Outcome) -> None:
+        async with self._slots:
+            for document in step.create:
+                if not await self._tried(self._create(document, outcome), step.subject, outcome):
+                    return  # what comes after rests on it
+            acts = [self._apply(document, outcome) for document in step.apply]
+            acts += [self._delete(target, outcome) for target in step.delete]
+            acts += [self._status(step.status, outcome)] if step.status else []
+            results = [await self._tried(act, step.subject, outcome) for act in acts]
+            if all(results):
+                outcome.done.add(step.subject)
+
+    async def _tried(self, act: Awaitable[None], subject: Target, outcome: Outcome) -> bool:
+        try:
+            await act
+        except ApiServerError as error:
+            if error.status in FINAL:
+                outcome.refused.setdefault(subject, []).append(error)
+            elif error.status != NOT_FOUND:
+                outcome.again.add(subject)
+            log.warning("write refused", extra={"subject": f"{subject.namespace}/{subject.name}", "error": str(error)})
+            return False
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            outcome.again.add(subject)
+            log.warning("write failed", extra={"subject": f"{subject.namespace}/{subject.name}", "error": str(error)})
+            return False
+        return True
+
+    async def _create(self, document: Object, outcome: Outcome) -> None:
+        kind, meta = document["kind"], document["metadata"]
+        if self._known.stands(kind, meta["namespace"], meta["name"]) is not None:
+            return
+        try:
+            self._known.took(kind, await self._kube.create(self._resources[kind], document))
+            outcome.count("create", kind)
+        except ApiServerError as error:
+            if error.status != CONFLICT:
+                raise
+
+    async def _apply(self, document: Object, outcome: Outcome) -> None:
+        kind, meta = document["kind"], document["metadata"]
+        known = self._known.stands(kind, meta["namespace"], meta["name"])
+        if known is not None and self._same(known, document):
+            return
+        answer = await self._kube.apply(self._resources[kind], document)
+        self._generations[answer["metadata"]["uid"]] = answer["metadata"].get("generation", 0)
+        self._known.took(kind, answer)
+        outcome.count("apply", kind)
+
+    def _same(self, known: Object, document: Object) -> bool:
+        """Tell whether the object stands as we wrote it: our hash, and nobody changed its spec since."""
+        meta = known["metadata"]
+        if meta.get("annotations", {}).get(HASH_ANNOTATION) != document["metadata"]["annotations"][HASH_ANNOTATION]:
+            return False
+        if "deletionTimestamp" in meta:
+            return False
+        generation = meta.get("generation", 0)
+        same_spec = self._generations.setdefault(meta["uid"], generation) >= generation
+        replicas = document.get("spec", {}).get("replicas")
+        return same_spec and (replicas is None or known.get("spec", {}).get("replicas") == replicas)
+
+    async def _delete(self, target: Target, outcome: Outcome) -> None:
+        known = self._known.stands(target.kind, target.namespace, target.name)
+        if known is None:
+            return
+        uid = target.uid or known["metadata"]["uid"]
+        resource = self._resources[target.kind]
+        await self._kube.delete(resource, namespace=target.namespace, name=target.name, uid=uid)
+        self._known.gone(target.kind, known)
+        outcome.count("delete", target.kind)
+
+    async def _status(self, write: StatusWrite, outcome: Outcome) -> None:
+        target = write.target
+        known = self._known.stands(target.kind, target.namespace, target.name)
+        if known is None:
+            return
+        patch = difference(known.get("status") or {}, write.status)
+        if patch:
+            resource = self._resources[target.kind]
+            namespace = target.namespace if resource.namespaced else None
+            answer = await self._kube.merge(
+                resource, namespace=namespace, name=target.name, patch={"status": patch}, subresource="status"
+            )
+            self._known.took(target.kind, answer)
+            outcome.count("status", target.kind)
+            for event in write.events:
+                await self._kube.create(EVENT, event)
+                outcome.count("create", "Event")
+
+
+def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON merge patch that makes `old` into `new`; empty when they are equal."""
+    patch: dict[str, Any] = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(old.get(key), dict):
+            if inner := difference(old[key], value):
+                patch[key] = inner
+        elif key not in old or old[key] != value:
+            patch[key] = value
+    return patch

@@ -1,0 +1,97 @@
+"""The switchboard: what the operator reacts to.
+
+kopf watches YoloDeployments, YoloEngines, MigPools and Nodes, and tells the cache; labelled children are
+watched by `yolofleet.observe.reflector`, because kopf would watch every Pod of the cluster. Nothing is decided
+here: each event only marks whose turn it is, and one pass (`yolofleet.handlers.fleet`) does the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+from aiohttp import web
+
+from yolofleet.api import GROUP, VERSION
+from yolofleet.handlers.fleet import Fleet
+from yolofleet.handlers.health import Health, app
+from yolofleet.handlers.metrics import Metrics
+from yolofleet.kube import Kube
+from yolofleet.settings import Settings
+
+SERVER_TIMEOUT_S = 270
+CLIENT_TIMEOUT_S = 300
+
+
+@dataclass
+class Running:
+    """What start-up made and clean-up ends."""
+
+    kube: Kube
+    fleet: Fleet
+    task: asyncio.Task[None]
+    runner: web.AppRunner
+
+
+def switchboard(settings: Settings, stop: asyncio.Event | None = None) -> kopf.OperatorRegistry:
+    """Return the registry of everything that the operator reacts to."""
+    registry = kopf.OperatorRegistry()
+    state: dict[str, Running] = {}
+
+    @kopf.on.startup(registry=registry)
+    async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
+        _tune(settings)
+        state["running"] = await _start(own, stop)
+
+    own = settings
+
+    @kopf.on.cleanup(registry=registry)
+    async def end(**_: Any) -> None:
+        await _end(state["running"])
+
+    async def told(event: kopf.RawEvent, resource: kopf.Resource, **_: Any) -> None:
+        cache = state["running"].fleet.cache
+        obj, kind = dict(event["object"]), str(resource.kind)
+        if event["type"] == "DELETED":
+            cache.remove(kind, obj)
+        else:
+            cache.put(kind, obj)
+
+    for plural in ("yolodeployments", "yoloengines", "migpools"):
+        kopf.on.event(GROUP, VERSION, plural, registry=registry)(told)
+    kopf.on.event("", "v1", "nodes", registry=registry)(told)
+    return registry
+
+
+def _tune(settings: kopf.OperatorSettings) -> None:
+    """Bound every watch, and keep kopf from writing anything of its own."""
+    settings.posting.enabled = False
+    settings.watching.server_timeout = SERVER_TIMEOUT_S
+    settings.watching.client_timeout = CLIENT_TIMEOUT_S
+    settings.scanning.disabled = True
+    settings.queueing.idle_timeout = 1
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
+
+
+async def _start(settings: Settings, stop: asyncio.Event | None) -> Running:
+    metrics, health = Metrics(), Health()
+    runner = web.AppRunner(app(health, metrics), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "0.0.0.0", settings.http_port).start()
+    kube = await Kube.from_environment()
+    fleet = Fleet(settings, kube, metrics=metrics, health=health)
+    await fleet.load()
+    task = asyncio.create_task(fleet.run())
+    if stop is not None:
+        task.add_done_callback(lambda _: stop.set())
+    return Running(kube, fleet, task, runner)
+
+
+async def _end(running: Running) -> None:
+    running.task.cancel()
+    await asyncio.gather(running.task, return_exceptions=True)
+    await running.runner.cleanup()
+    await running.kube.close()

@@ -1,0 +1,211 @@
+"""The one pass for the whole fleet: look, decide, describe, do; fed by a dirty set."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+
+from yolofleet.api.recipe import Builder
+from yolofleet.apply.writer import Outcome, Writer
+from yolofleet.errors import ApiServerError
+from yolofleet.handlers.health import Health
+from yolofleet.handlers.metrics import Metrics
+from yolofleet.kube import Kube, Resource
+from yolofleet.observe import progress
+from yolofleet.observe.audit import audit
+from yolofleet.observe.cache import Cache, Key
+from yolofleet.observe.reflector import reflect, relist
+from yolofleet.observe.resources import CHILDREN, MIGPOOL, OWN, YOLODEPLOYMENT, YOLOENGINE
+from yolofleet.observe.snapshot import Observer
+from yolofleet.planning.plan import Plan, plan
+from yolofleet.planning.snapshot import Policy, Refusal
+from yolofleet.render.meta import SELECTOR
+from yolofleet.render.writes import Target, writes
+from yolofleet.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DEBOUNCE_S = 0.01
+RETRY_S = 2.0
+REFUSED_RETRY_S = 15.0
+PROGRESS_PERIOD_S = 1.0
+KINDS: tuple[Resource, ...] = (*OWN, *CHILDREN)
+
+
+class _Known:
+    """The cache, as the writer sees it."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def stands(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        return self._cache.get(Key(kind, namespace, name))
+
+    def took(self, kind: str, obj: dict[str, Any]) -> None:
+        self._cache.put(kind, obj)
+
+    def gone(self, kind: str, obj: dict[str, Any]) -> None:
+        self._cache.remove(kind, obj)
+
+
+class Fleet:
+    """Holds the cache and runs the passes; made once at start-up."""
+
+    def __init__(self, settings: Settings, kube: Kube, *, metrics: Metrics, health: Health) -> None:
+        builder = Builder(
+            image=settings.images.builder,
+            version=settings.builds.version,
+            tensorrt_version=settings.builds.tensorrt_version,
+        )
+        self.cache = Cache()
+        self._settings = settings
+        self._kube = kube
+        self._metrics = metrics
+        self._health = health
+        self._observer = Observer(self.cache, Policy(builder=builder, backoff_s=settings.builds.backoff_seconds))
+        self._writer = Writer(kube, _Known(self.cache), (YOLODEPLOYMENT, YOLOENGINE, MIGPOOL, *CHILDREN))
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._versions: dict[tuple[str, str | None], str] = {}
+
+    @property
+    def namespaces(self) -> tuple[str | None, ...]:
+        """Return the namespaces to look at; (None,) means all."""
+        return tuple(self._settings.watch_namespaces) or (None,)
+
+    async def load(self) -> None:
+        """List everything before the first pass: a restart must not act on half a picture."""
+        for resource in KINDS:
+            for namespace in self.namespaces if resource.namespaced else (None,):
+                selector = SELECTOR if resource in CHILDREN else ""
+                version = await relist(self._kube, self.cache, resource, namespace, selector=selector)
+                self._versions[(resource.kind, namespace)] = version
+        self.cache.dirty.add(*self.cache.all("YoloDeployment"), *self.cache.all("YoloEngine"))
+        log.info("listed", extra={resource.plural: len(self.cache.all(resource.kind)) for resource in KINDS})
+
+    async def run(self) -> None:
+        """Run passes, reflectors, audits and progress polls until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for resource in CHILDREN:
+                for namespace in self.namespaces:
+                    since = self._versions[(resource.kind, namespace)]
+                    tasks.create_task(reflect(self._kube, self.cache, resource, namespace, since))
+            tasks.create_task(self._passes())
+            tasks.create_task(self._audits())
+            tasks.create_task(self._follow_builds())
+
+    async def _passes(self) -> None:
+        while True:
+            await self.cache.dirty.wait()
+            await asyncio.sleep(DEBOUNCE_S)
+            keys = self.cache.dirty.take()
+            self._health.pass_began = time.monotonic()
+            try:
+                await self.one_pass(keys)
+                self._health.synced = True
+            except Exception:
+                # A bug in one pass must not end the operator; it is loud, counted, and tried again.
+                log.exception("a pass failed", extra={"keys": len(keys)})
+                self._metrics.failed_passes.inc()
+                asyncio.get_running_loop().call_later(RETRY_S, self.cache.dirty.add, *keys)
+            self._metrics.pass_seconds.observe(time.monotonic() - self._health.pass_began)
+            self._health.pass_began = None
+            self._metrics.passes.inc()
+
+    async def one_pass(self, keys: frozenset[Key]) -> Outcome:
+        """Look, decide, describe, do, remember, count."""
+        now = datetime.now(UTC)
+        snapshot, unreadable = self._observer.look(keys, now)
+        decided = plan(snapshot)
+        wanted = writes(decided, unreadable, settings=self._settings, now=now)
+        outcome = await self._writer.carry_out(wanted)
+        self._remember(decided, outcome, now)
+        self._count(decided, outcome)
+        return outcome
+
+    def _remember(self, decided: Plan, outcome: Outcome, now: datetime) -> None:
+        for planned in decided.engines:
+            if planned.due is not None:
+                key = Key("YoloEngine", planned.view.namespace, planned.view.name)
+                self._wake(key, max(0.0, (planned.due - now).total_seconds()))
+        for target in outcome.again:
+            self._wake(_key(target), RETRY_S)
+        for target, errors in outcome.refused.items():
+            self._refused(_key(target), errors)
+        for target in outcome.done - outcome.refused.keys():
+            self._observer.refusals.pop(_key(target), None)
+
+    def _refused(self, key: Key, errors: list[ApiServerError]) -> None:
+        told = tuple(Refusal(error.reason, error.status, error.message) for error in errors)
+        if self._observer.refusals.get(key) != told:
+            self._observer.refusals[key] = told
+            self.cache.dirty.add(key)
+        self._wake(key, REFUSED_RETRY_S)
+
+    def _wake(self, key: Key, delay_s: float) -> None:
+        if (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
+        self._timers[key] = asyncio.get_running_loop().call_later(delay_s, self._awake, key)
+
+    def _awake(self, key: Key) -> None:
+        self._timers.pop(key, None)
+        if key.kind == "YoloEngine":
+            self._observer.refusals.pop(key, None)
+        self.cache.dirty.add(key)
+
+    def _count(self, decided: Plan, outcome: Outcome) -> None:
+        for (verb, kind), count in outcome.written.items():
+            self._metrics.writes.labels(verb, kind).inc(count)
+        for target, errors in outcome.refused.items():
+            for error in errors:
+                self._metrics.refusals.labels(target.kind, str(error.status)).inc()
+        for planned in decided.deployments:
+            told = planned.judgement
+            for name, judged in (("Ready", told.ready), ("EngineReady", told.engine_ready), ("Placed", told.placed)):
+                self._metrics.decisions.labels(name, judged.reason.value).inc()
+        self._metrics.dirty.set(len(self.cache.dirty))
+        for resource in KINDS:
+            self._metrics.objects.labels(resource.kind).set(len(self.cache.all(resource.kind)))
+
+    async def _audits(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.resync_seconds)
+            for resource in KINDS:
+                for namespace in self.namespaces if resource.namespaced else (None,):
+                    await self._audit(resource, namespace)
+
+    async def _audit(self, resource: Resource, namespace: str | None) -> None:
+        selector = SELECTOR if resource in CHILDREN else ""
+        grace = self._settings.watch_grace_seconds
+        try:
+            finding = await audit(
+                self._kube, self.cache, resource, namespace=namespace, selector=selector, grace_s=grace
+            )
+        except (ApiServerError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.warning("audit failed", extra={"kind": resource.kind, "error": str(error)})
+            return
+        self._health.heard(finding)
+        if finding.missed:
+            self._metrics.missed.labels(finding.kind).inc(finding.missed)
+            log.warning("a watch was silent", extra={"kind": finding.kind, "missed": finding.missed})
+
+    async def _follow_builds(self) -> None:
+        async with aiohttp.ClientSession() as session:
+            while True:
+                await asyncio.sleep(PROGRESS_PERIOD_S)
+                await asyncio.gather(*(self._ask(session, key, ip) for key, ip in self._observer.builds()))
+
+    async def _ask(self, session: aiohttp.ClientSession, key: Key, ip: str) -> None:
+        told = await progress.ask(session, ip)
+        name = (key.namespace, key.name)
+        if told is not None and self._observer.progress.get(name) != told:
+            self._observer.progress[name] = told
+            self.cache.dirty.add(key)
+
+
+def _key(target: Target) -> Key:
+    return Key(target.kind, target.namespace, target.name)

@@ -1,0 +1,196 @@
+"""A thin, fast way to the API server: JSON in, JSON out, over the session of kubernetes' asyncio client.
+
+Deserialising into the generated model classes costs more than the request itself at thousands of objects;
+paths and documents are plain values here. Retries belong to the caller, which is level-triggered anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import orjson
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from yolofleet.errors import ApiServerError
+
+FIELD_MANAGER = "yolofleet"
+PAGE = 500
+REQUEST_TIMEOUT_S = 30.0
+LABELLED_ONLY_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+LIST_ONLY_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind and where its objects live, e.g. ("apps/v1", "Deployment", "deployments")."""
+
+    api_version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """Return the URL path of a collection, an object or a subresource."""
+        root = "/api/v1" if self.api_version == "v1" else f"/apis/{self.api_version}"
+        scope = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
+        tail = "".join(f"/{part}" for part in (name, subresource) if part)
+        return f"{root}{scope}/{self.plural}{tail}"
+
+
+class Kube:
+    """One connection pool to one API server."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self._client = ApiClient(configuration)
+        self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    async def from_environment(cls) -> Kube:
+        """Connect by the pod's ServiceAccount, or else by KUBECONFIG."""
+        configuration = Configuration()
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException:
+            await config.load_kube_config(client_configuration=configuration)
+        return cls(configuration)
+
+    async def close(self) -> None:
+        """Close the pool."""
+        if self._session:
+            await self._session.close()
+        await self._client.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Object:
+        """Send one request and return the answer's JSON object; ApiServerError for any refusal."""
+        async with self._pool().request(
+            method,
+            self._configuration.host + path,
+            params=params,
+            data=orjson.dumps(body) if body is not None else None,
+            headers=await self._headers(accept) | ({"Content-Type": content_type} if body is not None else {}),
+            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+        ) as response:
+            return _checked(response.status, await response.read())
+
+    async def pages(
+        self, resource: Resource, *, namespace: str | None = None, selector: str = "", metadata_only: bool = False
+    ) -> AsyncIterator[Object]:
+        """Yield the pages of a LIST, 500 objects each; every page is a List object with its metadata."""
+        params = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        accept = LIST_ONLY_METADATA if metadata_only else "application/json"
+        while True:
+            page = await self.request("GET", resource.path(namespace), params=params, accept=accept)
+            yield page
+            token = page["metadata"].get("continue")
+            if not token:
+                return
+            params["continue"] = token
+
+    async def watch(
+        self,
+        resource: Resource,
+        *,
+        since: str,
+        namespace: str | None = None,
+        selector: str = "",
+        metadata_only: bool = False,
+        seconds: int = 270,
+    ) -> AsyncIterator[Object]:
+        """Yield watch events from a resourceVersion on, until the server ends the stream after `seconds`."""
+        params = {
+            "watch": "true",
+            "resourceVersion": since,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(seconds),
+        } | ({"labelSelector": selector} if selector else {})
+        accept = LABELLED_ONLY_METADATA if metadata_only else "application/json"
+        async with self._pool().get(
+            self._configuration.host + resource.path(namespace),
+            params=params,
+            headers=await self._headers(accept),
+            timeout=aiohttp.ClientTimeout(total=seconds + 30, sock_connect=10),
+        ) as response:
+            if response.status >= 400:  # noqa: PLR2004 - HTTP's own bound
+                _checked(response.status, await response.read())
+            async for line in response.content:
+                yield orjson.loads(line)
+
+    async def apply(self, resource: Resource, document: Object) -> Object:
+        """Server-side apply one object, as the one field manager; return it as stored."""
+        meta = document["metadata"]
+        return await self.request(
+            "PATCH",
+            resource.path(meta.get("namespace"), meta["name"]),
+            params={"fieldManager": FIELD_MANAGER, "force": "true"},
+            body=document,
+            content_type="application/apply-patch+yaml",
+        )
+
+    async def create(self, resource: Resource, document: Object) -> Object:
+        """Create one object; ApiServerError 409 says that it is there already."""
+        return await self.request(
+            "POST",
+            resource.path(document["metadata"].get("namespace")),
+            params={"fieldManager": FIELD_MANAGER},
+            body=document,
+        )
+
+    async def merge(
+        self, resource: Resource, *, namespace: str | None, name: str, patch: Object, subresource: str | None = None
+    ) -> Object:
+        """Merge-patch one object or its subresource; return it as stored."""
+        return await self.request(
+            "PATCH",
+            resource.path(namespace, name, subresource),
+            params={"fieldManager": FIELD_MANAGER},
+            body=patch,
+            content_type="application/merge-patch+json",
+        )
+
+    async def delete(self, resource: Resource, *, namespace: str | None, name: str, uid: str | None = None) -> None:
+        """Delete one object in the background, only if it still is the one with `uid`; gone already is fine."""
+        options: Object = {"propagationPolicy": "Background"} | ({"preconditions": {"uid": uid}} if uid else {})
+        try:
+            await self.request("DELETE", resource.path(namespace, name), body=options)
+        except ApiServerError as error:
+            if error.status not in (404, 409):
+                raise
+
+    def _pool(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            self._session = self._client.rest_client._create_pool_manager()  # noqa: SLF001 - its extension point
+        return self._session
+
+    async def _headers(self, accept: str) -> dict[str, str]:
+        headers = {"Accept": accept}
+        if token := await self._configuration.get_api_key_with_prefix("BearerToken"):
+            headers["Authorization"] = token
+        return headers
+
+
+def _checked(status: int, body: bytes) -> Object:
+    try:
+        document: Object = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError:
+        document = {"message": body[:500].decode(errors="replace")}
+    if status >= 400:  # noqa: PLR2004 - HTTP's own bound
+        raise ApiServerError(
+            status=status, reason=str(document.get("reason", "")), message=str(document.get("message", ""))
+        )
+    return document

@@ -1,0 +1,60 @@
+"""Does the watch still speak? A cheap LIST of metadata now and then tells, and mends what was missed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from yolofleet.kube import Kube, Resource
+from yolofleet.observe.cache import Cache, Key, key_of
+from yolofleet.observe.reflector import relist
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How many changes of a kind the watch had not told after the grace."""
+
+    kind: str
+    missed: int
+
+
+async def audit(
+    kube: Kube, cache: Cache, resource: Resource, *, namespace: str | None, selector: str, grace_s: float
+) -> Finding:
+    """Compare a LIST with the cache; what is still unknown after `grace_s` was missed, and is mended."""
+    listed = await _listed(kube, resource, namespace, selector)
+    behind = _behind(cache, resource.kind, namespace, listed)
+    if behind:
+        await asyncio.sleep(grace_s)
+        behind &= _behind(cache, resource.kind, namespace, listed)
+    if behind:
+        await relist(kube, cache, resource, namespace, selector=selector)
+    return Finding(resource.kind, len(behind))
+
+
+@dataclass(frozen=True)
+class _Listed:
+    version: int
+    objects: dict[Key, int]
+
+
+async def _listed(kube: Kube, resource: Resource, namespace: str | None, selector: str) -> _Listed:
+    found: dict[Key, int] = {}
+    version = 0
+    async for page in kube.pages(resource, namespace=namespace, selector=selector, metadata_only=True):
+        version = int(page["metadata"]["resourceVersion"])
+        for item in page["items"]:
+            found[key_of(resource.kind, item)] = int(item["metadata"]["resourceVersion"])
+    return _Listed(version, found)
+
+
+def _behind(cache: Cache, kind: str, namespace: str | None, listed: _Listed) -> set[Key]:
+    """Return keys that the server knows newer than we do, and keys that only we still have."""
+    known = {
+        key: int(obj["metadata"]["resourceVersion"])
+        for key, obj in cache.all(kind).items()
+        if not namespace or key.namespace == namespace
+    }
+    stale = {key for key, version in listed.objects.items() if known.get(key, -1) < version}
+    gone = {key for key, version in known.items() if key not in listed.objects and version <= listed.version}
+    return stale | gone

@@ -1,0 +1,160 @@
+"""What the cluster last said, by kind and name, and whose turn it is because something changed.
+
+The cache takes events from watches, pages from lists and answers to our own writes; the newest
+resourceVersion wins, so that a late event cannot undo a write that was already seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from yolofleet.observe.resources import trimmed
+from yolofleet.render.meta import DEPLOYMENT_LABEL, ENGINE_LABEL
+
+Object = dict[str, Any]
+
+
+class Key(NamedTuple):
+    """A kind, a namespace ('' for cluster-scoped kinds) and a name."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+def key_of(kind: str, obj: Object) -> Key:
+    """Return the key of an object."""
+    meta = obj["metadata"]
+    return Key(kind, meta.get("namespace", ""), meta["name"])
+
+
+class DirtySet:
+    """Keys whose turn it is; a pass takes all of them at once."""
+
+    def __init__(self) -> None:
+        self._keys: set[Key] = set()
+        self._some = asyncio.Event()
+
+    def add(self, *keys: Key) -> None:
+        """Mark keys."""
+        if keys:
+            self._keys.update(keys)
+            self._some.set()
+
+    def take(self) -> frozenset[Key]:
+        """Return all marked keys and start anew."""
+        taken, self._keys = frozenset(self._keys), set()
+        self._some.clear()
+        return taken
+
+    async def wait(self) -> None:
+        """Wait until a key is marked."""
+        await self._some.wait()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+class Cache:
+    """Objects by key, children by the deployment or engine they are labelled with."""
+
+    def __init__(self) -> None:
+        self.dirty = DirtySet()
+        self.generation = 0
+        self._objects: dict[str, dict[Key, Object]] = defaultdict(dict)
+        self._by_label: dict[tuple[str, str, str, str], set[Key]] = defaultdict(set)
+        self._by_owner: dict[str, set[Key]] = defaultdict(set)
+
+    def get(self, key: Key) -> Object | None:
+        """Return one object."""
+        return self._objects[key.kind].get(key)
+
+    def all(self, kind: str) -> dict[Key, Object]:
+        """Return all objects of a kind; do not change it."""
+        return self._objects[kind]
+
+    def labelled(self, kind: str, namespace: str, label: str, value: str) -> Iterator[Object]:
+        """Yield the children of one deployment or engine, in order of name."""
+        for key in sorted(self._by_label.get((kind, namespace, label, value), ())):
+            if (found := self._objects[kind].get(key)) is not None:
+                yield found
+
+    def owned(self, uid: str) -> tuple[Key, ...]:
+        """Return the keys of engines that bear this owner."""
+        return tuple(sorted(self._by_owner.get(uid, ())))
+
+    def put(self, kind: str, obj: Object) -> bool:
+        """Take an object; False when it is no news. Marks whose turn it is."""
+        key = key_of(kind, obj)
+        known = self._objects[kind].get(key)
+        if known is not None and not newer(obj, known):
+            return False
+        kept = trimmed(obj | {"kind": kind})
+        if known is not None:
+            self._unindex(key, known)
+        self._objects[kind][key] = kept
+        self._index(key, kept)
+        if known is None or _differs(kind, known, kept):
+            self._touch(key, kept)
+        return True
+
+    def remove(self, kind: str, obj: Object) -> None:
+        """Forget an object that is gone."""
+        key = key_of(kind, obj)
+        known = self._objects[kind].get(key)
+        if known is None or known["metadata"].get("uid") != obj["metadata"].get("uid"):
+            return
+        del self._objects[kind][key]
+        self._unindex(key, known)
+        self._touch(key, known)
+
+    def _index(self, key: Key, obj: Object) -> None:
+        for label in (DEPLOYMENT_LABEL, ENGINE_LABEL):
+            if value := obj["metadata"].get("labels", {}).get(label):
+                self._by_label[(key.kind, key.namespace, label, value)].add(key)
+        if key.kind == "YoloEngine":
+            for owner in obj["metadata"].get("ownerReferences", []):
+                self._by_owner[owner["uid"]].add(key)
+
+    def _unindex(self, key: Key, obj: Object) -> None:
+        for label in (DEPLOYMENT_LABEL, ENGINE_LABEL):
+            if value := obj["metadata"].get("labels", {}).get(label):
+                self._by_label[(key.kind, key.namespace, label, value)].discard(key)
+        if key.kind == "YoloEngine":
+            for owner in obj["metadata"].get("ownerReferences", []):
+                self._by_owner[owner["uid"]].discard(key)
+
+    def _touch(self, key: Key, obj: Object) -> None:
+        if key.kind in ("Node", "MigPool"):
+            self.generation += 1
+            self.dirty.add(*self._objects["YoloDeployment"], *self._objects["MigPool"])
+            return
+        labels = obj["metadata"].get("labels", {})
+        touched = {key} if key.kind in ("YoloDeployment", "YoloEngine") else set()
+        if name := labels.get(DEPLOYMENT_LABEL):
+            touched.add(Key("YoloDeployment", key.namespace, name))
+        elif name := labels.get(ENGINE_LABEL):
+            touched.add(Key("YoloEngine", key.namespace, name))
+        if key.kind == "YoloEngine":
+            owners = obj["metadata"].get("ownerReferences", [])
+            touched |= {Key("YoloDeployment", key.namespace, owner["name"]) for owner in owners}
+        self.dirty.add(*touched)
+
+
+def newer(obj: Object, known: Object) -> bool:
+    """Tell whether an object replaces the known one: another uid, or a higher resourceVersion."""
+    if obj["metadata"].get("uid") != known["metadata"].get("uid"):
+        return True
+    return int(obj["metadata"]["resourceVersion"]) > int(known["metadata"]["resourceVersion"])
+
+
+def _differs(kind: str, old: Object, new: Object) -> bool:
+    """Tell whether a change matters; nodes change all the time in ways that do not."""
+    if kind != "Node":
+        return True
+    return any(old.get(part) != new.get(part) for part in ("spec", "status")) or (
+        old["metadata"].get("labels") != new["metadata"].get("labels")
+    )

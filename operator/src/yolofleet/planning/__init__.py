@@ -1,0 +1,1 @@
+"""Decisions: snapshot in, plan out; pure."""

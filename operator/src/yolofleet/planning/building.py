@@ -1,0 +1,123 @@
+"""The life of an engine: start a build, follow it, record what came of it, back off; one pure step at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from yolofleet.api.build import Failure
+from yolofleet.api.conditions import Reason
+from yolofleet.api.yoloengine import YoloEngineStatus
+from yolofleet.planning.snapshot import EngineView, JobView, Policy
+
+MAX_BACKOFF_S = 3600
+QUEUE_RECHECK_S = 15
+TRY_AGAIN = "delete the YoloEngine to have it built anew"
+
+
+@dataclass(frozen=True)
+class EnginePlan:
+    """What is to be done for one engine: start its Job or remove it, its next status, when to look again.
+
+    `ready` is the status, reason and message of its condition Ready.
+    """
+
+    view: EngineView
+    status: YoloEngineStatus
+    ready: bool
+    reason: Reason
+    message: str
+    start: bool = False
+    remove_job: bool = False
+    due: datetime | None = None
+
+
+def step(view: EngineView, *, policy: Policy, now: datetime, free_builds: int) -> EnginePlan:
+    """Return the next step for one engine; `free_builds` is how many more builds may run."""
+    if view.status.artifact is not None:
+        return EnginePlan(view, view.status, ready=True, reason=Reason.PUBLISHED, message="in the store, verified")
+    if view.job is None:
+        return _without_job(view, now=now, free_builds=free_builds)
+    if view.job.result is not None and view.job.result.artifact is not None:
+        return _published(view, view.job)
+    if view.job.failed or view.job.succeeded or view.job.result is not None:
+        return _failed(view, view.job, policy=policy, now=now)
+    return _running(view, view.job, step_percent=policy.progress_step_percent)
+
+
+def _without_job(view: EngineView, *, now: datetime, free_builds: int) -> EnginePlan:
+    status = view.status
+    if status.failure is not None:
+        if status.next_attempt_time is None:
+            return _held(view, Reason.BUILD_REFUSED, f"{status.failure.sentence()}; or {TRY_AGAIN}")
+        due = datetime.fromisoformat(status.next_attempt_time)
+        if now < due:
+            told = f"{status.failure.sentence()}; attempt {status.attempts + 1} at {status.next_attempt_time}"
+            return _held(view, Reason.BACKING_OFF, told, due=due)
+    if view.refused:
+        remedy = "raise the quota of the namespace, or free what it counts"
+        return _held(view, Reason.BUILD_QUOTA_EXCEEDED, f"{view.refused}; {remedy}")
+    if free_builds <= 0:
+        told = "waits for another build to end: builds.maxConcurrent of the MigPool is reached"
+        return _held(view, Reason.QUEUED, told, due=now + timedelta(seconds=QUEUE_RECHECK_S))
+    started = YoloEngineStatus(stage="Fetch", progress_percent=0, attempts=status.attempts + 1)
+    return EnginePlan(view, started, ready=False, reason=Reason.BUILDING, message="build started", start=True)
+
+
+def _held(view: EngineView, reason: Reason, message: str, *, due: datetime | None = None) -> EnginePlan:
+    return EnginePlan(view, view.status, ready=False, reason=reason, message=message, due=due)
+
+
+def _published(view: EngineView, job: JobView) -> EnginePlan:
+    assert job.result is not None  # noqa: S101 - for the type checker; the caller looked
+    status = view.status.model_copy(
+        update={
+            "stage": "Publish",
+            "progress_percent": 100,
+            "message": "cached" if job.result.outcome == "Cached" else "",
+            "artifact": job.result.artifact,
+            "weights_sha256": job.result.weights_sha256,
+            "failure": None,
+            "next_attempt_time": None,
+        }
+    )
+    return EnginePlan(view, status, ready=True, reason=Reason.PUBLISHED, message="in the store, verified")
+
+
+def _failed(view: EngineView, job: JobView, *, policy: Policy, now: datetime) -> EnginePlan:
+    failure = _why(job)
+    attempts = max(1, view.status.attempts)
+    if job.result is not None and job.result.outcome == "Refused":
+        status = view.status.model_copy(update={"failure": failure, "next_attempt_time": None, "attempts": attempts})
+        return EnginePlan(view, status, ready=False, reason=Reason.BUILD_REFUSED, message=failure.sentence())
+    due = now + timedelta(seconds=backoff_s(attempts, first_s=policy.backoff_s))
+    told = due.isoformat(timespec="seconds")
+    status = view.status.model_copy(update={"failure": failure, "next_attempt_time": told, "attempts": attempts})
+    message = f"{failure.sentence()}; attempt {attempts + 1} at {told}"
+    return EnginePlan(view, status, ready=False, reason=Reason.BACKING_OFF, message=message, remove_job=True, due=due)
+
+
+def _why(job: JobView) -> Failure:
+    if job.result is not None and job.result.failure is not None:
+        return job.result.failure
+    if job.succeeded:
+        return Failure(message="the build ended well but left no result", remedy="it is tried again")
+    return Failure(message=job.message or "the build's pod was lost", remedy="it is tried again")
+
+
+def backoff_s(attempts: int, *, first_s: int) -> int:
+    """Return the pause after the n-th failed attempt, in seconds: doubling, at most an hour."""
+    return int(min(MAX_BACKOFF_S, first_s * 2 ** min(attempts - 1, 12)))
+
+
+def _running(view: EngineView, job: JobView, *, step_percent: int) -> EnginePlan:
+    status = view.status if view.status.stage else view.status.model_copy(update={"stage": "Fetch"})
+    status = status.model_copy(update={"attempts": max(1, status.attempts), "failure": None, "next_attempt_time": None})
+    seen = view.progress
+    if seen is not None and (seen.stage != status.stage or abs(seen.percent - status.progress_percent) >= step_percent):
+        update = {"stage": seen.stage, "progress_percent": seen.percent, "message": seen.message}
+        status = status.model_copy(update=update)
+    elif job.waiting:
+        status = status.model_copy(update={"message": job.waiting[:256]})
+    told = f"{status.stage} {status.progress_percent} % {status.message}".rstrip()
+    return EnginePlan(view, status, ready=False, reason=Reason.BUILDING, message=told)

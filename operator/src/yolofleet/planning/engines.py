@@ -1,0 +1,114 @@
+"""Which engine a deployment wants, and what its condition says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from yolofleet.api.conditions import Reason
+from yolofleet.api.recipe import Builder, Recipe, Target, engine_key, engine_name
+from yolofleet.api.sources import Source
+from yolofleet.api.yolodeployment import YoloDeploymentSpec
+from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
+from yolofleet.planning.placing import Choice
+from yolofleet.planning.snapshot import EngineView
+
+SUPPORTED_SOURCES = ("builtin", "http", "pvc")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """An engine that a deployment wants: its name and the spec that makes it."""
+
+    name: str
+    spec: YoloEngineSpec
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A condition's status, reason and message."""
+
+    ok: bool
+    reason: Reason
+    message: str
+
+
+def unsupported(spec: YoloDeploymentSpec) -> Verdict | None:
+    """Say which part of a valid spec this version cannot carry out yet; None when it can do all of it."""
+    kind = spec.model.kind
+    if kind not in SUPPORTED_SOURCES:
+        told = f"spec.model.{kind}: this version fetches {', '.join(SUPPORTED_SOURCES)}; use one of them"
+        return Verdict(ok=False, reason=Reason.NOT_SUPPORTED, message=told)
+    if extra := [endpoint for endpoint in spec.endpoints if endpoint != "Ultralytics"]:
+        told = f"spec.endpoints: {', '.join(extra)} cannot be served yet; leave only Ultralytics"
+        return Verdict(ok=False, reason=Reason.NOT_SUPPORTED, message=told)
+    return None
+
+
+def wish(spec: YoloDeploymentSpec, *, builder: Builder, target: Target | None) -> Wish:
+    """Return the engine that a spec asks for on a target."""
+    engine = spec.engine
+    recipe = Recipe(
+        weights=spec.model.identity,
+        task=spec.model.task,
+        backend=engine.backend,
+        precision=engine.effective_precision,
+        image_size=engine.image_size,
+        max_batch_size=engine.max_batch_size,
+        endpoints=spec.endpoints,
+        calibration=engine.calibration.source.identity if engine.calibration else None,
+    )
+    key = engine_key(recipe=recipe, target=target, builder=builder)
+    source = Source.model_validate(spec.model.model_dump(exclude={"task"}))
+    made = YoloEngineSpec(key=key, source=source, recipe=recipe, target=target, builder=builder)
+    return Wish(engine_name(key), made)
+
+
+def target_of(spec: YoloDeploymentSpec, choice: Choice, labels: Mapping[str, str]) -> Target | Verdict | None:
+    """Return the hardware to compile for, read from the node's labels; None where the backend does not care."""
+    if spec.engine.backend == "ONNXRuntime":
+        return None
+    prefix = "nvidia.com/gpu" if choice.profile == "gpu" or choice.resource == "nvidia.com/gpu" else choice.resource
+    asked = {
+        "major": "nvidia.com/gpu.compute.major",
+        "minor": "nvidia.com/gpu.compute.minor",
+        "sms": f"{prefix}.multiprocessors",
+        "memory": f"{prefix}.memory",
+    }
+    seen = {key: labels.get(label, "") for key, label in asked.items()}
+    if missing := [asked[key] for key, value in seen.items() if not value.isdigit()]:
+        told = f"node labels {', '.join(missing)} are missing; run NVIDIA's GPU feature discovery on the nodes"
+        return Verdict(ok=False, reason=Reason.NO_MATCHING_PROFILE, message=told)
+    return Target(
+        compute_capability=f"{seen['major']}.{seen['minor']}",
+        sm_count=int(seen["sms"]),
+        memory_mib=int(seen["memory"]),
+    )
+
+
+def verdict(engine: EngineView | None, *, name: str) -> Verdict:
+    """Say how far an engine is, in the words of a deployment's condition EngineReady."""
+    if engine is None:
+        return Verdict(ok=False, reason=Reason.WAITING_FOR_BUILD, message=f"YoloEngine {name} is being created")
+    status = engine.status
+    if status.artifact is not None:
+        return Verdict(ok=True, reason=Reason.ENGINE_READY, message=f"YoloEngine {name} is published")
+    if status.failure is not None:
+        return _failed(engine, status)
+    if status.stage is None:
+        return Verdict(ok=False, reason=Reason.WAITING_FOR_BUILD, message=_waiting(engine))
+    told = f"YoloEngine {name}: {status.stage} {status.progress_percent} % {status.message}".rstrip()
+    return Verdict(ok=False, reason=Reason.BUILDING, message=told)
+
+
+def _failed(engine: EngineView, status: YoloEngineStatus) -> Verdict:
+    told = status.failure.sentence() if status.failure else ""
+    if status.next_attempt_time is None:
+        return Verdict(ok=False, reason=Reason.BUILD_REFUSED, message=told)
+    again = f"{told} (attempt {status.attempts} of YoloEngine {engine.name}; the next at {status.next_attempt_time})"
+    return Verdict(ok=False, reason=Reason.BUILD_FAILED, message=again)
+
+
+def _waiting(engine: EngineView) -> str:
+    queued = next((c.message for c in engine.status.conditions if c.type == "Ready"), "")
+    return queued or f"YoloEngine {engine.name} waits for its build to start"

@@ -1,0 +1,114 @@
+"""What a deployment's conditions say: judged from the same facts as the plan, each with reason and remedy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from yolofleet.api.conditions import Reason, Status
+from yolofleet.planning.engines import Verdict
+from yolofleet.planning.placing import Choice, NoChoice
+from yolofleet.planning.replicas import Desired
+from yolofleet.planning.snapshot import DeploymentView, GroupView, PodView
+
+QUOTA_WORDS = "exceeded quota"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One condition."""
+
+    status: Status
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The five conditions of a YoloDeployment."""
+
+    ready: Judged
+    engine_ready: Judged
+    placed: Judged
+    objective_met: Judged
+    progressing: Judged
+
+
+def judge(
+    view: DeploymentView,
+    *,
+    choice: Choice | NoChoice,
+    engine: Verdict,
+    wanted: Desired,
+    engine_name: str | None,
+) -> Judgement:
+    """Judge one deployment as it stands."""
+    return Judgement(
+        ready=_ready(view, wanted),
+        engine_ready=Judged("True" if engine.ok else "False", engine.reason, engine.message),
+        placed=_placed(view, choice, engine, wanted),
+        objective_met=Judged("Unknown", Reason.NOT_MEASURED, "latency is not observed yet"),
+        progressing=_progressing(view, engine, wanted, engine_name),
+    )
+
+
+def _ready(view: DeploymentView, wanted: Desired) -> Judged:
+    ready = sum(group.ready_replicas for group in view.groups)
+    if view.spec.suspend:
+        return Judged("False", Reason.SUSPENDED, "spec.suspend is true")
+    if ready == 0:
+        return Judged("False", Reason.NOT_SERVING, f"0 of {wanted.replicas} replicas are ready")
+    return Judged("True", Reason.SERVING, f"{ready} of {wanted.replicas} replicas are ready")
+
+
+def _placed(view: DeploymentView, choice: Choice | NoChoice, engine: Verdict, wanted: Desired) -> Judged:
+    if isinstance(choice, NoChoice):
+        return Judged("False", choice.reason, choice.message)
+    if refused := _refused(view):
+        return refused
+    if waiting := [pod for pod in view.pods if pod.unschedulable and not pod.terminating]:
+        return Judged("False", Reason.NO_ROOM, _no_room(waiting, choice, wanted))
+    if not view.groups and not engine.ok:
+        return Judged("False", Reason.WAITING_FOR_ENGINE, f"{choice.why}; the engine comes first")
+    return Judged("True", Reason.PLACED, choice.why)
+
+
+def _refused(view: DeploymentView) -> Judged | None:
+    told = [f"{r.kind}: {r.message}" for r in view.refusals] + [g.refused for g in view.groups if g.refused]
+    if not told:
+        return None
+    if any(QUOTA_WORDS in message for message in told):
+        remedy = "raise the ResourceQuota of the namespace, or lower scaling.minReplicas or serving.resources"
+        return Judged("False", Reason.QUOTA_EXCEEDED, f"{told[0]}; {remedy}")
+    return Judged("False", Reason.POD_REFUSED, f"{told[0]}; mend the field that it names in spec.serving or placement")
+
+
+def _no_room(waiting: list[PodView], choice: Choice, wanted: Desired) -> str:
+    return (
+        f"scaling: {len(waiting)} of {wanted.replicas} replicas wait for a free {choice.profile} "
+        f"(nodes offer {choice.offered}): {waiting[0].unschedulable}; "
+        "free a slice, add nodes, lower scaling.minReplicas, or allow another profile in placement.profiles"
+    )
+
+
+def _progressing(view: DeploymentView, engine: Verdict, wanted: Desired, engine_name: str | None) -> Judged:
+    if broken := next((pod for pod in view.pods if pod.init_failure or pod.crash), None):
+        why = broken.init_failure.sentence() if broken.init_failure else broken.crash
+        return Judged("True", Reason.MODEL_NOT_LOADED, f"pod {broken.name}: {why}")
+    group = next(iter(view.groups), None)
+    if group is None:
+        return Judged("False" if view.spec.suspend else "True", engine.reason, engine.message)
+    if engine_name and group.engine != engine_name:
+        return Judged("True", Reason.HELD_BACK, f"still serving YoloEngine {group.engine}: {engine.message}")
+    return _rollout(group, wanted)
+
+
+def _rollout(group: GroupView, wanted: Desired) -> Judged:
+    if group.replicas != wanted.replicas:
+        return Judged("True", Reason.SCALING, f"{group.replicas} → {wanted.replicas} replicas: {wanted.message}")
+    if not group.settled or group.updated_replicas < group.replicas or group.total_replicas > group.replicas:
+        told = f"{group.updated_replicas} of {group.replicas} replicas have YoloEngine {group.engine}"
+        return Judged("True", Reason.ROLLING_OUT, told)
+    if group.ready_replicas < group.replicas:
+        told = f"{group.ready_replicas} of {group.replicas} replicas are ready; Triton is loading the rest"
+        return Judged("True", Reason.LOADING, told)
+    return Judged("False", Reason.STABLE, f"{group.ready_replicas} replicas on {group.profile}")

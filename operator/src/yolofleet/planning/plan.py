@@ -1,0 +1,194 @@
+"""The plan: for every deployment and engine whose turn it is, what should be, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from yolofleet.api.recipe import Target
+from yolofleet.planning.building import EnginePlan, step
+from yolofleet.planning.engines import Verdict, Wish, target_of, unsupported, verdict, wish
+from yolofleet.planning.judging import Judgement, judge
+from yolofleet.planning.placing import Choice, NoChoice, choose
+from yolofleet.planning.pools import PoolPlan, pool_plans
+from yolofleet.planning.replicas import Desired, desired
+from yolofleet.planning.snapshot import DeploymentView, EngineView, GroupView, Owner, PoolView, Snapshot
+
+DEFAULT_CONCURRENT_BUILDS = 4
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """A Deployment as it should be: `engine` is what it serves, which may be older than what is wanted."""
+
+    choice: Choice
+    replicas: int
+    engine: EngineView
+    surge: bool
+
+
+@dataclass(frozen=True)
+class DeploymentPlan:
+    """What one YoloDeployment should have; `kept` names Deployments that stay untouched, the rest goes."""
+
+    view: DeploymentView
+    desired: Desired
+    wish: Wish | None
+    groups: tuple[GroupPlan, ...]
+    kept: tuple[str, ...]
+    judgement: Judgement
+
+    @property
+    def gone(self) -> tuple[GroupView, ...]:
+        """Return the existing groups that have no place in the plan."""
+        profiles = {group.choice.profile for group in self.groups}
+        return tuple(g for g in self.view.groups if g.profile not in profiles and g.name not in self.kept)
+
+
+@dataclass(frozen=True)
+class EngineOwners:
+    """A YoloEngine that should exist for these owners; without owners it should go."""
+
+    namespace: str
+    wish: Wish
+    owners: tuple[Owner, ...]
+    exists: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that one pass decided."""
+
+    deployments: tuple[DeploymentPlan, ...]
+    owners: tuple[EngineOwners, ...]
+    engines: tuple[EnginePlan, ...]
+    pools: tuple[PoolPlan, ...] = ()
+
+
+def plan(snapshot: Snapshot) -> Plan:
+    """Decide for every deployment and engine of the snapshot; same snapshot, same plan."""
+    ordered = sorted(snapshot.deployments, key=lambda d: (d.namespace, d.name))
+    deployments = tuple(plan_deployment(view, snapshot) for view in ordered)
+    return Plan(deployments, plan_owners(deployments, snapshot), plan_engines(snapshot), _pools(snapshot))
+
+
+def _pools(snapshot: Snapshot) -> tuple[PoolPlan, ...]:
+    if not snapshot.pools_due:
+        return ()
+    return pool_plans(snapshot.pools, snapshot.nodes, snapshot.devices_used)
+
+
+def plan_deployment(view: DeploymentView, snapshot: Snapshot) -> DeploymentPlan:
+    """Decide for one deployment; what serves now goes on serving until its successor can."""
+    wanted = desired(view.spec)
+    choice = choose(view, snapshot.nodes, snapshot.pools)
+    asked = _asked(view, choice, snapshot)
+    engine = snapshot.engines.get((view.namespace, asked.name)) if isinstance(asked, Wish) else None
+    state = verdict(engine, name=asked.name) if isinstance(asked, Wish) else asked
+    groups, kept = _groups(view, choice, wanted, engine if state.ok else None, snapshot)
+    judgement = judge(view, choice=choice, engine=state, wanted=wanted, engine_name=getattr(asked, "name", None))
+    return DeploymentPlan(
+        view=view,
+        desired=wanted,
+        wish=asked if isinstance(asked, Wish) else None,
+        groups=groups,
+        kept=kept,
+        judgement=judgement,
+    )
+
+
+def _asked(view: DeploymentView, choice: Choice | NoChoice, snapshot: Snapshot) -> Wish | Verdict:
+    if (not_yet := unsupported(view.spec)) is not None:
+        return not_yet
+    target: Target | Verdict | None = None
+    if view.spec.engine.backend == "TensorRT":
+        if isinstance(choice, NoChoice):
+            return Verdict(ok=False, reason=choice.reason, message="the engine waits for a slice to be built on")
+        labels = next(n.labels for n in snapshot.nodes if n.devices.get(choice.resource, 0) > 0)
+        target = target_of(view.spec, choice, labels)
+    if isinstance(target, Verdict):
+        return target
+    return wish(view.spec, builder=snapshot.policy.builder, target=target)
+
+
+def _groups(
+    view: DeploymentView,
+    choice: Choice | NoChoice,
+    wanted: Desired,
+    ready: EngineView | None,
+    snapshot: Snapshot,
+) -> tuple[tuple[GroupPlan, ...], tuple[str, ...]]:
+    """Return the groups to render, and the names of those that stay as they are."""
+    if view.spec.suspend:
+        return (), ()
+    if isinstance(choice, NoChoice):
+        return (), tuple(group.name for group in view.groups)
+    current = next((group for group in view.groups if group.profile == choice.profile), None)
+    engine = ready or (snapshot.engines.get((view.namespace, current.engine)) if current else None)
+    if engine is None:
+        return (), tuple(group.name for group in view.groups)
+    surge = current.surge if current else True
+    if current is None or current.engine != engine.name:
+        surge = _spare(choice, snapshot)
+    made = GroupPlan(choice, wanted.replicas, engine, surge)
+    successor_serves = current is not None and current.ready_replicas >= max(1, min(wanted.replicas, current.replicas))
+    others = tuple(group.name for group in view.groups if group.profile != choice.profile)
+    return (made,), (() if successor_serves else others)
+
+
+def _spare(choice: Choice, snapshot: Snapshot) -> bool:
+    """Tell whether a replica more than now fits; where that is unknown, a rollout goes in place and cannot hang."""
+    used = snapshot.devices_used.get(choice.resource)
+    return used is not None and used < choice.offered
+
+
+def plan_owners(deployments: tuple[DeploymentPlan, ...], snapshot: Snapshot) -> tuple[EngineOwners, ...]:
+    """Return which engines should exist for whom, as far as these deployments change it."""
+    wanted: dict[tuple[str, str], tuple[Wish, dict[str, Owner]]] = {}
+    for planned in deployments:
+        view, in_use = planned.view, _in_use(planned)
+        me = Owner(view.name, view.uid)
+        for key in _touched(view, in_use, snapshot):
+            engine = snapshot.engines[key]
+            known = {owner.uid: owner for owner in engine.owners}
+            _, owners = wanted.setdefault(key, (Wish(engine.name, engine.spec), known))
+            owners.pop(me.uid, None)
+            if engine.name in in_use:
+                owners[me.uid] = me
+        if planned.wish and (view.namespace, planned.wish.name) not in snapshot.engines:
+            _, owners = wanted.setdefault((view.namespace, planned.wish.name), (planned.wish, {}))
+            owners[me.uid] = me
+    return tuple(
+        EngineOwners(key[0], made, tuple(sorted(owners.values(), key=lambda o: o.uid)), key in snapshot.engines)
+        for key, (made, owners) in sorted(wanted.items(), key=lambda item: item[0])
+    )
+
+
+def _touched(view: DeploymentView, in_use: set[str], snapshot: Snapshot) -> list[tuple[str, str]]:
+    owned = set(snapshot.engines_by_owner.get(view.uid, ()))
+    used = {(view.namespace, name) for name in in_use}
+    return sorted(key for key in owned | used if key in snapshot.engines)
+
+
+def _in_use(planned: DeploymentPlan) -> set[str]:
+    view = planned.view
+    wished = {planned.wish.name} if planned.wish else set()
+    serving = {group.engine for group in view.groups if group.engine}
+    return wished | serving | {pod.engine for pod in view.pods if pod.engine}
+
+
+def plan_engines(snapshot: Snapshot) -> tuple[EnginePlan, ...]:
+    """Return the next step of every engine whose turn it is; builds start in order of name."""
+    free = concurrent_builds(snapshot.pools) - snapshot.builds_running
+    planned = []
+    for key in sorted(snapshot.engines_due):
+        if (view := snapshot.engines.get(key)) is None or not view.owners:
+            continue
+        made = step(view, policy=snapshot.policy, now=snapshot.taken_at, free_builds=free)
+        free -= 1 if made.start else 0
+        planned.append(made)
+    return tuple(planned)
+
+
+def concurrent_builds(pools: tuple[PoolView, ...]) -> int:
+    """Return how many builds may run at once: the default pool's word, or 4."""
+    return next((p.spec.builds.max_concurrent for p in pools if p.name == "default"), DEFAULT_CONCURRENT_BUILDS)

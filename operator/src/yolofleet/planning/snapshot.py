@@ -1,0 +1,182 @@
+"""All that planning sees: frozen views of nodes, pools, deployments and engines at one moment.
+
+What nobody could see is None, never zero. Views hold facts, no judgement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from yolofleet.api.build import Artifact, BuildResult, Failure, Progress
+from yolofleet.api.conditions import Condition
+from yolofleet.api.migpool import MigPoolSpec
+from yolofleet.api.recipe import Builder
+from yolofleet.api.yolodeployment import YoloDeploymentSpec, YoloDeploymentStatus
+from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
+
+SNAPSHOT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """A node that offers GPU devices; `devices` maps resource names to allocatable counts."""
+
+    name: str
+    ready: bool
+    schedulable: bool
+    labels: Mapping[str, str]
+    devices: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class PoolView:
+    """A MigPool; the older of two that claim a node has it."""
+
+    name: str
+    generation: int
+    created: str
+    spec: MigPoolSpec
+    conditions: list[Condition] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A YoloDeployment as an owner of an engine."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A build Job and what its pod left behind; `result` is None while there is none."""
+
+    uid: str
+    active: bool
+    succeeded: bool
+    failed: bool
+    message: str = ""
+    pod_ip: str | None = None
+    waiting: str = ""
+    result: BuildResult | None = None
+
+
+@dataclass(frozen=True)
+class EngineView:
+    """A YoloEngine, its Job, and the progress that its build pod last told."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    spec: YoloEngineSpec
+    status: YoloEngineStatus
+    owners: tuple[Owner, ...] = ()
+    job: JobView | None = None
+    progress: Progress | None = None
+    refused: str = ""
+
+    @property
+    def artifact(self) -> Artifact | None:
+        """Return what is published, None before it is."""
+        return self.status.artifact
+
+
+@dataclass(frozen=True)
+class PodView:
+    """A serving pod: ready, or why not."""
+
+    name: str
+    profile: str
+    engine: str
+    ready: bool
+    terminating: bool
+    unschedulable: str = ""
+    init_failure: Failure | None = None
+    crash: str = ""
+
+
+@dataclass(frozen=True)
+class GroupView:
+    """A Deployment that serves one YoloDeployment on one profile; `template_hash` tells its pods' look."""
+
+    name: str
+    uid: str
+    profile: str
+    engine: str
+    engine_key: str
+    template_hash: str
+    replicas: int
+    ready_replicas: int
+    updated_replicas: int
+    total_replicas: int
+    settled: bool
+    surge: bool
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What the API server last answered to a write for this object."""
+
+    kind: str
+    status: int
+    message: str
+
+
+@dataclass(frozen=True)
+class DeploymentView:
+    """A YoloDeployment with everything that belongs to it."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    spec: YoloDeploymentSpec
+    status: YoloDeploymentStatus
+    groups: tuple[GroupView, ...] = ()
+    pods: tuple[PodView, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The operator's settings that decisions depend on; times in seconds."""
+
+    builder: Builder
+    backoff_s: int
+    progress_step_percent: int = 10
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The world at `taken_at`: the deployments and engines whose turn it is, and all nodes and pools.
+
+    `devices_used` counts, by resource, the devices that this fleet's own pods request.
+    """
+
+    taken_at: datetime
+    policy: Policy
+    nodes: tuple[NodeView, ...] = ()
+    pools: tuple[PoolView, ...] = ()
+    deployments: tuple[DeploymentView, ...] = ()
+    engines: Mapping[tuple[str, str], EngineView] = field(default_factory=dict)
+    engines_by_owner: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    engines_due: tuple[tuple[str, str], ...] = ()
+    pools_due: bool = False
+    builds_running: int = 0
+    devices_used: Mapping[str, int] = field(default_factory=dict)
+    version: int = SNAPSHOT_VERSION
+
+
+@dataclass(frozen=True)
+class UnreadableView:
+    """An object that the API server let in and this operator cannot read; its words say which field."""
+
+    kind: str
+    namespace: str
+    name: str
+    generation: int
+    message: str

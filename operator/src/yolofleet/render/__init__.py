@@ -1,0 +1,1 @@
+"""From plans to manifests and status; pure."""

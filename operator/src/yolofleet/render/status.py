@@ -1,0 +1,166 @@
+"""The status of the three kinds, as objects that are written only when they differ from what stands."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from yolofleet.api.conditions import Condition, Reason, Status
+from yolofleet.api.migpool import MigPoolStatus, SliceCount
+from yolofleet.api.yolodeployment import (
+    EndpointStatus,
+    EngineRef,
+    Group,
+    ScalingStatus,
+    Summary,
+    YoloDeploymentStatus,
+)
+from yolofleet.api.yoloengine import YoloEngineStatus
+from yolofleet.planning.building import EnginePlan
+from yolofleet.planning.judging import Judged
+from yolofleet.planning.plan import DeploymentPlan
+from yolofleet.planning.pools import PoolPlan
+from yolofleet.planning.snapshot import UnreadableView
+from yolofleet.render.meta import DEPLOYMENT_LABEL, MANAGED_BY, MANAGER
+from yolofleet.render.serving import GRPC_PORT, HTTP_PORT
+
+MESSAGE_LIMIT = 4096
+
+
+def deployment_status(plan: DeploymentPlan, now: datetime) -> YoloDeploymentStatus:
+    """Return the status of one YoloDeployment."""
+    view, told = plan.view, plan.judgement
+    named = {
+        "Ready": told.ready,
+        "EngineReady": told.engine_ready,
+        "Placed": told.placed,
+        "ObjectiveMet": told.objective_met,
+        "Progressing": told.progressing,
+    }
+    conditions = [
+        condition(kind, judged, old=view.status.conditions, now=now, generation=view.generation)
+        for kind, judged in named.items()
+    ]
+    before = view.status.scaling
+    changed = before is None or before.desired_replicas != plan.desired.replicas
+    return YoloDeploymentStatus(
+        observed_generation=view.generation,
+        replicas=sum(group.replicas for group in view.groups),
+        ready_replicas=sum(group.ready_replicas for group in view.groups),
+        selector=f"{MANAGED_BY}={MANAGER},{DEPLOYMENT_LABEL}={view.name}",
+        summary=_summary(plan),
+        groups=_groups(plan),
+        endpoints=_endpoints(plan),
+        scaling=ScalingStatus(
+            desired_replicas=plan.desired.replicas,
+            last_scale_time=stamp(now) if changed or before is None else before.last_scale_time,
+            reason=plan.desired.reason,
+            message=plan.desired.message,
+        ),
+        conditions=conditions,
+    )
+
+
+def engine_status(plan: EnginePlan, now: datetime) -> YoloEngineStatus:
+    """Return the status of one YoloEngine."""
+    published = plan.status.artifact is not None
+    known: Status = "True" if published else "False"
+    named: dict[str, tuple[Status, Reason, str]] = {
+        "Built": (known, plan.reason, plan.message),
+        "Verified": (known, Reason.VERIFIED if published else plan.reason, "compared with ONNX Runtime" * published),
+        "Measured": ("False", Reason.NOT_MEASURED, "throughput is not measured yet"),
+        "Ready": ("True" if plan.ready else "False", plan.reason, plan.message),
+    }
+    conditions = [
+        condition(kind, Judged(*judged), old=plan.view.status.conditions, now=now, generation=plan.view.generation)
+        for kind, judged in named.items()
+    ]
+    return plan.status.model_copy(update={"conditions": conditions})
+
+
+def condition(kind: str, judged: Judged, *, old: list[Condition], now: datetime, generation: int) -> Condition:
+    """Return one condition; its transition time moves only when its status does."""
+    before = next((c for c in old if c.type == kind), None)
+    same = before is not None and before.status == judged.status
+    return Condition(
+        type=kind,
+        status=judged.status,
+        reason=judged.reason.value,
+        message=judged.message[:MESSAGE_LIMIT],
+        last_transition_time=before.last_transition_time if before and same else stamp(now),
+        observed_generation=generation,
+    )
+
+
+def stamp(moment: datetime) -> str:
+    """Return a time as Kubernetes writes it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _summary(plan: DeploymentPlan) -> Summary:
+    demand = plan.view.spec.demand
+    fps = f"-/{demand.streams * float(demand.frames_per_second):.2g}" if demand else ""
+    slices = ", ".join(f"{group.ready_replicas}/{group.replicas}x {group.profile}" for group in plan.view.groups)
+    return Summary(fps=_plain(fps), slices=slices[:128], engine=plan.judgement.engine_ready.reason.value)
+
+
+def _plain(figure: str) -> str:
+    """Write two significant digits without an exponent."""
+    head, slash, tail = figure.partition("/")
+    return f"{head}{slash}{float(tail):g}" if tail else figure
+
+
+def _groups(plan: DeploymentPlan) -> list[Group]:
+    products = {group.choice.profile: group.choice.product for group in plan.groups}
+    return [
+        Group(
+            profile=group.profile,
+            product=products.get(group.profile, ""),
+            replicas=group.replicas,
+            ready_replicas=group.ready_replicas,
+            engine_ref=EngineRef(name=group.engine) if group.engine else None,
+        )
+        for group in sorted(plan.view.groups, key=lambda g: g.profile)
+    ]
+
+
+def _endpoints(plan: DeploymentPlan) -> list[EndpointStatus]:
+    view = plan.view
+    if not view.groups:
+        return []
+    host = f"{view.name}.{view.namespace}.svc"
+    return [
+        EndpointStatus(
+            type="Ultralytics",
+            model_name=view.name,
+            grpc=f"grpc://{host}:{GRPC_PORT}/{view.name}",
+            http=f"http://{host}:{HTTP_PORT}/{view.name}",
+        )
+    ]
+
+
+def pool_status(plan: PoolPlan, now: datetime) -> MigPoolStatus:
+    """Return the status of one MigPool; what pods of others use is not seen yet, so it is left out."""
+    view = plan.view
+    some = Judged("True", Reason.POOL_READY, f"{plan.nodes} nodes")
+    none = Judged("False", Reason.NO_NODES, "spec.nodeSelector: no node with GPU devices bears these labels")
+    own = Judged("False", Reason.NODES_OWN, "every node is this pool's alone")
+    shared = "; ".join(f"node {node} belongs to the older MigPool {owner}" for node, owner in plan.contested[:8])
+    named = {
+        "Ready": some if plan.nodes else none,
+        "Conflicted": Judged("True", Reason.NODES_SHARED, shared) if shared else own,
+    }
+    return MigPoolStatus(
+        observed_generation=view.generation,
+        nodes=plan.nodes,
+        slices=[SliceCount(profile=p, total=total, used=used) for p, total, used in plan.slices],
+        conditions=[
+            condition(kind, judged, old=view.conditions, now=now, generation=view.generation)
+            for kind, judged in named.items()
+        ],
+    )
+
+
+def unreadable_conditions(view: UnreadableView, now: datetime) -> list[Condition]:
+    """Return the conditions of an object whose spec this operator cannot read."""
+    judged = Judged("False", Reason.INVALID_SPEC, view.message)
+    return [condition("Ready", judged, old=[], now=now, generation=view.generation)]

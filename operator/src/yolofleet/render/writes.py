@@ -1,0 +1,107 @@
+"""Everything that one pass wants written, in the order in which it must happen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from yolofleet.api.conditions import Condition
+from yolofleet.planning.building import EnginePlan
+from yolofleet.planning.plan import DeploymentPlan, EngineOwners, Plan
+from yolofleet.planning.pools import PoolPlan
+from yolofleet.planning.snapshot import UnreadableView
+from yolofleet.render import engines, serving
+from yolofleet.render.events import events
+from yolofleet.render.meta import Object
+from yolofleet.render.status import deployment_status, engine_status, pool_status, unreadable_conditions
+from yolofleet.settings import Settings
+
+
+@dataclass(frozen=True)
+class Target:
+    """An object by kind and name; `uid` guards deletes against a successor of the same name."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str | None = None
+
+
+@dataclass(frozen=True)
+class StatusWrite:
+    """The status that an object should have, and the Events that tell of it."""
+
+    target: Target
+    status: dict[str, Any]
+    events: tuple[Object, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """The writes for one object of ours: creates, applies, deletes, and then its status."""
+
+    subject: Target
+    create: tuple[Object, ...] = ()
+    apply: tuple[Object, ...] = ()
+    delete: tuple[Target, ...] = ()
+    status: StatusWrite | None = None
+
+
+@dataclass(frozen=True)
+class Writes:
+    """Three waves: engines' owners and claims, then builds, then serving."""
+
+    owners: tuple[Step, ...]
+    builds: tuple[Step, ...]
+    serving: tuple[Step, ...]
+
+
+def writes(plan: Plan, unreadable: tuple[UnreadableView, ...], *, settings: Settings, now: datetime) -> Writes:
+    """Describe a plan as writes."""
+    told = [_deployment(planned, settings, now) for planned in plan.deployments]
+    unread = [_unreadable(view, now) for view in unreadable]
+    return Writes(
+        owners=tuple(_owners(planned) for planned in plan.owners),
+        builds=tuple(_engine(planned, settings, now) for planned in plan.engines),
+        serving=(*told, *unread, *(_pool(planned, now) for planned in plan.pools)),
+    )
+
+
+def _owners(planned: EngineOwners) -> Step:
+    subject = Target("YoloEngine", planned.namespace, planned.wish.name)
+    if not planned.owners:
+        return Step(subject, delete=(subject,))
+    return Step(subject, apply=(engines.engine(planned),))
+
+
+def _engine(planned: EnginePlan, settings: Settings, now: datetime) -> Step:
+    view = planned.view
+    subject = Target("YoloEngine", view.namespace, view.name, view.uid)
+    made = engine_status(planned, now)
+    write = StatusWrite(subject, made.wire(), events(subject, view.status.conditions, made.conditions, now))
+    doomed = (Target("Job", view.namespace, view.name, view.job.uid),) if planned.remove_job and view.job else ()
+    created = (engines.claim(view.namespace, settings), engines.job(view, settings)) if planned.start else ()
+    return Step(subject, create=created, delete=doomed, status=write)
+
+
+def _deployment(planned: DeploymentPlan, settings: Settings, now: datetime) -> Step:
+    view = planned.view
+    subject = Target("YoloDeployment", view.namespace, view.name, view.uid)
+    made = deployment_status(planned, now)
+    write = StatusWrite(subject, made.wire(), events(subject, view.status.conditions, made.conditions, now))
+    doomed = tuple(Target("Deployment", view.namespace, group.name, group.uid) for group in planned.gone)
+    return Step(subject, apply=tuple(serving.serving(planned, settings)), delete=doomed, status=write)
+
+
+def _pool(planned: PoolPlan, now: datetime) -> Step:
+    subject = Target("MigPool", "", planned.view.name)
+    made = pool_status(planned, now)
+    return Step(subject, status=StatusWrite(subject, made.wire(), ()))
+
+
+def _unreadable(view: UnreadableView, now: datetime) -> Step:
+    subject = Target(view.kind, view.namespace, view.name)
+    conditions: list[Condition] = unreadable_conditions(view, now)
+    status = {"observedGeneration": view.generation, "conditions": [c.wire() for c in conditions]}
+    return Step(subject, status=StatusWrite(subject, status, ()))
