@@ -42,17 +42,24 @@ class Artifact(ApiModel):
     """What lies in the store under a key; `sha256` is the manifest's own digest."""
 
     uri: Annotated[str, text(1024)]
+    """Where it lies."""
     sha256: SHA256
+    """SHA-256 of the artefact's manifest."""
     size_bytes: Annotated[int, Field(ge=0)]
+    """Size of all its files, in bytes."""
 
 
 class Failure(ApiModel):
     """Why something did not work, in the words that a condition shows."""
 
     field: Annotated[str, text(256)] = ""
+    """Field of the spec that is at fault."""
     value: Annotated[str, text(512)] = ""
+    """What it holds."""
     message: Annotated[str, text(1024)]
+    """What is wrong."""
     remedy: Annotated[str, text(512)] = ""
+    """What to do about it."""
 
     def sentence(self) -> str:
         """Return field, message, value and remedy as one line."""

@@ -61,8 +61,14 @@ class Condition(ApiModel):
     """One line of status.conditions, as Kubernetes' API conventions have it."""
 
     type: Annotated[str, text(64, r"^[A-Z][A-Za-z]*$")]
+    """What the condition is about."""
     status: Status
+    """Whether it holds."""
     reason: Annotated[str, text(64, r"^[A-Z][A-Za-z]*$")]
+    """Why, in one word of a closed list."""
     message: Annotated[str, text(4096)] = ""
+    """Why, in a sentence."""
     last_transition_time: Annotated[str, text(32)] = ""
+    """When `status` last changed."""
     observed_generation: Annotated[int, Field(ge=0)] = 0
+    """The generation of the spec that this condition answers to."""

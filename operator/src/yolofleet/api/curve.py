@@ -17,20 +17,33 @@ class CurvePoint(ApiModel):
     """Steady throughput and latency at one batch size and instance count, host copies included."""
 
     endpoint: Endpoint
+    """Graph that was measured."""
     batch: BatchSize
+    """Batch size, in frames."""
     instances: Annotated[int, Field(ge=1, le=64)]
+    """Instances of the model in one Triton."""
     frames_per_second: Natural
+    """Throughput, in frames per second."""
     p50_microseconds: Natural
+    """Median latency, in microseconds."""
     p99_microseconds: Natural
+    """99th percentile of the latency, in microseconds."""
     host_bytes_per_frame: Natural = 0
+    """Bytes that travel to the GPU with each frame."""
 
 
 class Curve(ApiModel):
     """All points of one engine on one kind of slice; `error` is the relative half-width of the band around them."""
 
     source: Literal["Measured", "Estimated"]
+    """How the points came about."""
     error: Fraction = "0"
+    """Relative half-width of the band around them."""
     product: Product
+    """GPU product."""
     profile: Profile
+    """MIG profile, or `gpu`: a whole GPU."""
     sm_count: Annotated[int, Field(ge=1, le=1024)]
+    """Streaming multiprocessors of the slice."""
     points: Annotated[list[CurvePoint], as_atomic(max_items=256)]
+    """What was measured or estimated."""

@@ -159,30 +159,45 @@ class SliceCount(ApiModel):
     """How many slices of a profile the nodes offer; figures that nobody could see are absent."""
 
     profile: Profile
+    """MIG profile, or `gpu`: a whole GPU."""
     total: Count
+    """Slices that exist."""
     used: Count | None = None
+    """Slices that replicas of ours hold."""
     foreign: Count | None = None
+    """Slices that other people's pods hold."""
     free: Count | None = None
+    """Slices that nobody holds."""
 
 
 class StartSeconds(ApiModel):
     """How long a new replica takes to serve, learnt."""
 
     profile: Profile
+    """MIG profile, or `gpu`: a whole GPU."""
     p50: Count
+    """Half of the starts took no longer, in seconds."""
     p95: Count
+    """95 of 100 starts took no longer, in seconds."""
 
 
 class MigPoolStatus(ApiModel):
     """What the pool's nodes offer now."""
 
     observed_generation: Annotated[int, Field(ge=0)] = 0
+    """The generation of the spec that this status answers to."""
     nodes: Count = 0
+    """Nodes of the pool."""
     gpus: Count | None = None
+    """GPUs of these nodes."""
     slices: Annotated[list[SliceCount], as_map("profile", max_items=64)] = Field(default_factory=list)
+    """What they offer, by profile."""
     fragmentation_percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Share of free capacity that no layout can use, in percent."""
     start_seconds: Annotated[list[StartSeconds], as_map("profile", max_items=64)] = Field(default_factory=list)
+    """How long a new replica takes to serve, by profile, in seconds."""
     conditions: Annotated[list[Condition], as_map("type", max_items=16)] = Field(default_factory=list)
+    """Ready, Transitioning, Conflicted."""
 
 
 class MigPool(ApiModel):

@@ -15,6 +15,7 @@ class EngineRef(ApiModel):
     """A YoloEngine of the same namespace."""
 
     name: Name
+    """Name of the YoloEngine."""
 
 
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -24,49 +25,76 @@ class Group(ApiModel):
     """The replicas on one slice profile."""
 
     profile: Profile
+    """MIG profile, or `gpu`: a whole GPU."""
     product: Annotated[str, text(63)] = ""
+    """GPU product the replicas run on."""
     replicas: Count = 0
+    """Replicas wanted."""
     ready_replicas: Count = 0
+    """Replicas that serve."""
     engine_ref: EngineRef | None = None
+    """The engine they serve."""
     frames_per_second_per_replica: Count | None = None
+    """What one replica is planned for, in frames per second."""
     curve: Literal["Estimated", "Measured"] | None = None
+    """Whether that figure is measured or estimated."""
 
 
 class EndpointStatus(ApiModel):
     """Where clients reach one endpoint."""
 
     type: Endpoint
+    """Which endpoint."""
     model_name: Annotated[str, text(63)]
+    """Name of the model in Triton."""
     grpc: Annotated[str, text(300)]
+    """Address for gRPC: `host:port`."""
     http: Annotated[str, text(300)]
+    """Address for HTTP: `host:port`."""
 
 
 class ScalingStatus(ApiModel):
     """The last decision, with its arithmetic."""
 
     desired_replicas: Count = 0
+    """Replicas that were decided on."""
     last_scale_time: Annotated[str, text(32)] | None = None
+    """When they last changed."""
     reason: Annotated[str, text(64)] = ""
+    """Who or what decided."""
     message: Annotated[str, text(1024)] = ""
+    """The arithmetic."""
 
 
 class Summary(ApiModel):
     """What `kubectl get` prints."""
 
     fps: Annotated[str, text(64)] = ""
+    """Frames per second: demanded/served."""
     slices: Annotated[str, text(128)] = ""
+    """Slices in use: `4x 1g.10gb`."""
     engine: Annotated[str, text(64)] = ""
+    """How far the engine is."""
 
 
 class YoloDeploymentStatus(ApiModel):
     """What the operator last saw and decided."""
 
     observed_generation: Annotated[int, Field(ge=0)] = 0
+    """The generation of the spec that this status answers to."""
     replicas: Count = 0
+    """Replicas that exist; what /scale shows."""
     ready_replicas: Count = 0
+    """Replicas that serve."""
     selector: Annotated[str, text(512)] = ""
+    """Label selector of the replicas, for /scale."""
     summary: Summary | None = None
+    """What `kubectl get` prints."""
     groups: Annotated[list[Group], as_map("profile", max_items=16)] = Field(default_factory=list)
+    """The replicas, by slice profile."""
     endpoints: Annotated[list[EndpointStatus], as_map("type", max_items=3)] = Field(default_factory=list)
+    """Where clients reach the model."""
     scaling: ScalingStatus | None = None
+    """The last decision, with its arithmetic."""
     conditions: Annotated[list[Condition], as_map("type", max_items=16)] = Field(default_factory=list)
+    """Ready, EngineReady, Placed, ObjectiveMet, Progressing."""

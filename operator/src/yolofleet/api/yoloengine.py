@@ -22,25 +22,40 @@ class YoloEngineSpec(ApiModel):
     model_config = with_cel(cel("self == oldSelf", IMMUTABLE))
 
     key: SHA256
+    """Content key: the digest of all that decides what the engine is."""
     source: Source
+    """Where the weights come from."""
     recipe: Recipe
+    """What is made of them."""
     target: Target | None = None
+    """The hardware it is compiled for; absent where the backend does not care."""
     builder: Builder
+    """Who builds it."""
 
 
 class YoloEngineStatus(ApiModel):
     """How far the build is, and what came of it; a refused build has no `nextAttemptTime`."""
 
     stage: Stage | None = None
+    """What the build is doing."""
     progress_percent: Percent = 0
+    """How far the build is, in percent."""
     message: Annotated[str, text(256)] = ""
+    """What the build says of itself."""
     attempts: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Builds that were started."""
     next_attempt_time: Annotated[str, text(32)] | None = None
+    """When a failed build is tried again."""
     artifact: Artifact | None = None
+    """What lies in the store."""
     weights_sha256: SHA256 | None = Field(default=None, alias="weightsSHA256")
+    """SHA-256 of the weights that were fetched."""
     failure: Failure | None = None
+    """Why the last build did not work."""
     curve: Curve | None = None
+    """What a slice is worth to this engine."""
     conditions: Annotated[list[Condition], as_map("type", max_items=16)] = Field(default_factory=list)
+    """Built, Verified, Measured, Ready."""
 
 
 class YoloEngine(ApiModel):
