@@ -1,0 +1,117 @@
+"""`build` makes and publishes an engine, `assemble` writes a Triton model from one: in a pod, or by hand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from model_repo_builder import command, request, termination
+from model_repo_builder.build import Build
+from model_repo_builder.errors import Failed, Interrupted, Refused, clip, failure_of
+from model_repo_builder.progress import Board, Log
+from model_repo_builder.progress_server import serving
+from model_repo_builder.repository import assemble
+from model_repo_builder.settings import Places, settings_from
+from model_repo_builder.store import FolderStore
+from yolofleet.api.build import BUILD_ENV, SERVE_ENV, BuildRequest, BuildResult, Failure, ServeRequest
+from yolofleet.errors import SettingsError
+
+if TYPE_CHECKING:
+    import argparse
+    from types import FrameType
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a verb and return the exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    asked = command.parse(arguments)
+    return build(asked) if asked.verb == "build" else assemble_model(asked)
+
+
+def build(asked: argparse.Namespace) -> int:
+    """Build, tell the result in the termination message, and return the exit code."""
+    log = Log()
+    try:
+        result = _built(asked, log)
+    except Refused as error:
+        result = BuildResult(outcome="Refused", failure=failure_of(error))
+    except SettingsError as error:
+        result = _failed(str(error), "correct the builder's environment")
+    except Interrupted:
+        result = _failed("the build was stopped (SIGTERM); nothing of it was left in the store", "it is tried again")
+    except Exception as error:  # noqa: BLE001 - a bug: loud in the log, one line in the status
+        traceback.print_exc()
+        result = _failed(f"bug in the builder: {type(error).__name__}: {error}", "report it with the pod's log")
+    log.close()
+    termination.leave(result, asked.termination_log)
+    _tell(result, by_hand=asked.model is not None)
+    return termination.EXIT_CODE[result.outcome]
+
+
+def _built(asked: argparse.Namespace, log: Log) -> BuildResult:
+    by_hand = asked.model is not None
+    if by_hand:
+        wanted, source = command.build_request(asked)
+        asked.out.mkdir(parents=True, exist_ok=True)
+    else:
+        wanted, source = request.read(BuildRequest, os.environ.get(BUILD_ENV), variable=BUILD_ENV), asked.source
+    settings = settings_from(os.environ, places=Places(store=asked.out, source=source))
+    board = Board(listeners=(log.show,))
+    with ExitStack() as stack:
+        if not by_hand:
+            stack.enter_context(serving(board, port=asked.progress_port))
+        return Build(request=wanted, settings=settings, store=FolderStore(asked.out), board=board).run()
+
+
+def assemble_model(asked: argparse.Namespace) -> int:
+    """Write a Triton model from a published engine, and return the exit code."""
+    try:
+        wanted = (
+            command.serve_request(asked)
+            if asked.key is not None
+            else request.read(ServeRequest, os.environ.get(SERVE_ENV), variable=SERVE_ENV)
+        )
+        folder = assemble(FolderStore(asked.store), wanted, asked.models)
+    except (Refused, Failed) as error:
+        failure = failure_of(error)
+    except Interrupted:
+        failure = Failure(message="stopped (SIGTERM)", remedy="the pod's next start does it again")
+    except Exception as error:  # noqa: BLE001 - a bug: loud in the log, one line in the status
+        traceback.print_exc()
+        failure = Failure(message=clip(f"bug in the builder: {type(error).__name__}: {error}", 1024))
+    else:
+        print(f"assembled {folder}")
+        return 0
+    termination.leave(failure, asked.termination_log)
+    print(failure.sentence(), file=sys.stderr)
+    return termination.EXIT_FAILED
+
+
+def _failed(message: str, remedy: str) -> BuildResult:
+    return BuildResult(outcome="Failed", failure=Failure(message=clip(message, 1024), remedy=remedy))
+
+
+def _tell(result: BuildResult, *, by_hand: bool) -> None:
+    """Say the result: JSON for a pod's log, a sentence and the next command for a person."""
+    if not by_hand:
+        print(result.model_dump_json(by_alias=True, exclude_none=True))
+    elif result.artifact is not None:
+        folder = result.artifact.uri.removeprefix("file://")
+        store, _, key = folder.rpartition("/")
+        print(f"{result.outcome}: {folder} ({result.artifact.size_bytes / 1e6:.1f} MB)")
+        print(f"next: python -m model_repo_builder assemble --store {store} --key {key} --models MODELS --name yolo")
+    if result.failure is not None:
+        print(f"{result.outcome}: {result.failure.sentence()}", file=sys.stderr)
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: cleaning up must not be cut short
+    raise Interrupted
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""One build, from request to published engine: fetch → export → compare → publish, or the reason why not."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_repo_builder import request
+from model_repo_builder.errors import Failed, Refused, failure_of
+from model_repo_builder.fetch import Fetch, Weights
+from model_repo_builder.manifest import METADATA, MODEL_FILE, Manifest, TensorSpec
+from model_repo_builder.metadata import Facts, triton_metadata
+from model_repo_builder.store import DamagedError, Stored, describe
+from yolofleet.api.build import BuildRequest, BuildResult
+
+if TYPE_CHECKING:
+    from model_repo_builder.compare import Comparison
+    from model_repo_builder.progress import Board
+    from model_repo_builder.settings import Settings
+    from model_repo_builder.store import Store, Writer
+
+LIBRARIES = ("yolofleet", "onnx", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """A servable ONNX file, compared already."""
+
+    facts: Facts
+    free_batch: bool
+    notes: tuple[str, ...]
+    versions: dict[str, str]
+    comparison: Comparison
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """One build; all that it touches is handed to it."""
+
+    request: BuildRequest
+    settings: Settings
+    store: Store
+    board: Board
+
+    def run(self) -> BuildResult:
+        """Build unless it is built already; every outcome but a bug is a result."""
+        try:
+            request.check(self.request)
+            return self._found() or self._written()
+        except Refused as error:
+            return BuildResult(outcome="Refused", failure=failure_of(error))
+        except Failed as error:
+            return BuildResult(outcome="Failed", failure=failure_of(error))
+        except OSError as error:
+            return BuildResult(outcome="Failed", failure=failure_of(broken_volume(error)))
+
+    def _found(self) -> BuildResult | None:
+        """Return what is published already; a damaged one counts as none, and publishing replaces it."""
+        try:
+            stored = self.store.find(self.request.key)
+        except DamagedError as error:
+            self.board.tell("Fetch", 0.0, f"building again: {error}")
+            return None
+        if stored is None:
+            return None
+        self.board.tell("Publish", 1.0, "published already")
+        return result_of(stored, "Cached")
+
+    def _written(self) -> BuildResult:
+        with self.store.writing(self.request.key, self._waiting) as writer:
+            if found := self._found():
+                return found
+            with tempfile.TemporaryDirectory(dir=self.settings.places.work, prefix="yolofleet-") as scratch:
+                stored = self._publish(writer, *self._made(writer, Path(scratch)))
+        self.board.tell("Publish", 1.0, "published")
+        return result_of(stored, "Published")
+
+    def _waiting(self) -> None:
+        self.board.tell("Fetch", 0.0, "another builder writes this key; waiting for its result")
+
+    def _made(self, writer: Writer, scratch: Path) -> tuple[Weights, Converted]:
+        fetch = Fetch(settings=self.settings, folder=scratch, report=self.board.stage("Fetch"))
+        weights = fetch.run(self.request.source, self.request.recipe.task)
+        target = writer.folder / MODEL_FILE["ONNXRuntime"]
+        converted = (
+            self._from_yolo(weights, target) if weights.format == "PyTorch" else self._from_onnx(weights, target)
+        )
+        for note in converted.notes:
+            self.board.tell("Compare", 1.0, note)
+        return weights, converted
+
+    def _from_yolo(self, weights: Weights, target: Path) -> Converted:
+        from model_repo_builder import compare, frames, onnx_from_yolo
+
+        recipe, export = self.request.recipe, self.board.stage("Export")
+        model = onnx_from_yolo.load(weights, task=recipe.task, size=recipe.image_size, report=export)
+        export(0.7, "writing ONNX")
+        model.export(target)
+        export(1.0, "ONNX written")
+        seen = compare.against(
+            model.run,
+            str(target),
+            frames.trial_frames(recipe.image_size, model.facts.channels),
+            head=model.facts.head,
+            report=self.board.stage("Compare"),
+        )
+        self.board.tell("Compare", 1.0, seen.sentence())
+        return Converted(facts=model.facts, free_batch=True, notes=(), versions=model.versions, comparison=seen)
+
+    def _from_onnx(self, weights: Weights, target: Path) -> Converted:
+        from model_repo_builder import compare, frames, onnx_from_onnx
+
+        recipe = self.request.recipe
+        model = onnx_from_onnx.convert(
+            weights, target, task=recipe.task, size=recipe.image_size, report=self.board.stage("Export")
+        )
+        seen = compare.sane(
+            str(target),
+            frames.trial_frames(recipe.image_size, model.facts.channels),
+            shapes=model.shapes,
+            one_by_one=not model.free_batch,
+            report=self.board.stage("Compare"),
+        )
+        return Converted(
+            facts=model.facts, free_batch=model.free_batch, notes=model.notes, versions={}, comparison=seen
+        )
+
+    def _publish(self, writer: Writer, weights: Weights, converted: Converted) -> Stored:
+        self.board.tell("Publish", 0.2, "writing the manifest")
+        recipe = self.request.recipe
+        told = triton_metadata(converted.facts, recipe.image_size)
+        (writer.folder / METADATA).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        inputs, outputs = labelled(writer.folder / MODEL_FILE["ONNXRuntime"], told)
+        return writer.publish(
+            Manifest(
+                key=self.request.key,
+                backend=recipe.backend,
+                max_batch_size=recipe.max_batch_size if converted.free_batch else 1,
+                files=[describe(path) for path in sorted(writer.folder.iterdir())],
+                inputs=inputs,
+                outputs=outputs,
+                metadata=json.loads(json.dumps(told)),
+                recipe=recipe,
+                provenance=self._provenance(weights, converted),
+            )
+        )
+
+    def _provenance(self, weights: Weights, converted: Converted) -> dict[str, str]:
+        return {
+            **{f"{name}Version": found for name in LIBRARIES if (found := installed(name))},
+            **{f"{name}Version": found for name, found in sorted(converted.versions.items())},
+            "builderImage": self.request.builder.image,
+            "builderVersion": self.request.builder.version,
+            "comparison": converted.comparison.sentence(),
+            "notes": "; ".join(converted.notes),
+            "source": self.request.source.identity,
+            "weightsFormat": weights.format,
+            "weightsSHA256": weights.sha256,
+        }
+
+
+def labelled(path: Path, told: dict[str, Any]) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    """Write the metadata into an ONNX file; return its inputs and outputs for the manifest."""
+    from model_repo_builder import onnx_graph
+
+    model = onnx_graph.label(path, told)
+    inputs, outputs = (
+        [TensorSpec(name=tensor.name, data_type=tensor.data_type, dims=list(tensor.dims)) for tensor in several]
+        for several in (onnx_graph.inputs_of(model), onnx_graph.outputs_of(model))
+    )
+    return inputs, outputs
+
+
+def result_of(stored: Stored, outcome: str) -> BuildResult:
+    """Return the result for a published engine."""
+    weights = stored.manifest.provenance.get("weightsSHA256")
+    return BuildResult.model_validate({"outcome": outcome, "artifact": stored.artifact, "weightsSHA256": weights})
+
+
+def installed(name: str) -> str | None:
+    """Return an installed distribution's version."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def broken_volume(error: OSError) -> Failed:
+    """Say what the operating system said of a file."""
+    return Failed(
+        message=f"a file operation broke: {error.strerror or error}",
+        value=str(error.filename or ""),
+        remedy="check the room on the store's volume and on the pod's /tmp, and that uid 1000 may write",
+    )

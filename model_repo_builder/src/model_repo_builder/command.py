@@ -1,0 +1,120 @@
+"""The command line: what a pod runs, and the same code for a person without a cluster."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import ValidationError
+
+from model_repo_builder.build import installed
+from model_repo_builder.errors import Refused
+from model_repo_builder.request import refusal_of
+from yolofleet.api.build import MODELS_PATH, PROGRESS_PORT, SOURCE_PATH, STORE_PATH, BuildRequest, ServeRequest
+from yolofleet.api.recipe import Backend, Builder, Recipe, Task, engine_key, engine_name
+from yolofleet.api.sources import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TERMINATION_LOG = "/dev/termination-log"
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m model_repo_builder", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    build = verbs.add_parser("build", help="make an engine and publish it (in a pod: YOLOFLEET_BUILD says what)")
+    build.add_argument("--model", help="a built-in name, a URL, or a file; without it the request is read from the pod")
+    build.add_argument("--sha256", help="digest of the file behind a URL (needed), or of a local file")
+    build.add_argument("--task", choices=get_args(Task), default="Detect")
+    build.add_argument("--backend", choices=get_args(Backend), default="ONNXRuntime")
+    build.add_argument("--image-size", default="640x640", metavar="HxW", help="height x width, multiples of 32")
+    build.add_argument("--max-batch-size", type=int, default=8, metavar="N")
+    build.add_argument("--out", type=Path, help="the store's folder (default %(default)s)", default=Path(STORE_PATH))
+    build.add_argument("--source", type=Path, default=Path(SOURCE_PATH), help=argparse.SUPPRESS)
+    build.add_argument("--progress-port", type=int, default=PROGRESS_PORT, help=argparse.SUPPRESS)
+    assemble = verbs.add_parser("assemble", help="write a Triton model from a published engine")
+    assemble.add_argument("--key", help="the engine's key; without it the request is read from YOLOFLEET_SERVE")
+    assemble.add_argument("--name", default="yolo", help="the model's name in Triton")
+    assemble.add_argument("--max-batch-size", type=int, default=8, metavar="N")
+    assemble.add_argument("--instances", type=int, default=1, metavar="N")
+    assemble.add_argument("--queue-delay-microseconds", type=int, default=0, metavar="N")
+    assemble.add_argument("--store", type=Path, default=Path(STORE_PATH))
+    assemble.add_argument("--models", type=Path, default=Path(MODELS_PATH), help="the repository's folder")
+    for verb in (build, assemble):
+        verb.add_argument("--termination-log", type=Path, default=Path(TERMINATION_LOG), help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def build_request(asked: argparse.Namespace) -> tuple[BuildRequest, Path]:
+    """Return the request that a person's arguments mean, and the folder that a local file is read from."""
+    source, folder = _source(asked.model, asked.sha256)
+    try:
+        recipe = Recipe.model_validate(
+            {
+                "weights": source.identity,
+                "task": asked.task,
+                "backend": asked.backend,
+                "precision": "FP32",
+                "imageSize": image_size(asked.image_size),
+                "maxBatchSize": asked.max_batch_size,
+                "endpoints": ["Ultralytics"],
+            }
+        )
+    except ValidationError as error:
+        raise refusal_of(error, variable="arguments") from None
+    builder = Builder(image="none", version=installed("yolofleet") or "unknown")
+    key = engine_key(recipe=recipe, target=None, builder=builder)
+    return BuildRequest(key=key, name=engine_name(key), source=source, recipe=recipe, builder=builder), folder
+
+
+def serve_request(asked: argparse.Namespace) -> ServeRequest:
+    """Return the request that a person's arguments mean."""
+    told = {
+        "key": asked.key,
+        "modelName": asked.name,
+        "maxBatchSize": asked.max_batch_size,
+        "instances": asked.instances,
+        "queueDelayMicroseconds": asked.queue_delay_microseconds,
+    }
+    try:
+        return ServeRequest.model_validate(told)
+    except ValidationError as error:
+        raise refusal_of(error, variable="arguments") from None
+
+
+def image_size(text: str) -> dict[str, int]:
+    """Read `HEIGHTxWIDTH`."""
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal()):
+        raise Refused(
+            field="--image-size", value=text, message="not a size", remedy="write height x width, for example 640x640"
+        )
+    return {"height": int(height), "width": int(width)}
+
+
+def _source(model: str, sha256: str | None) -> tuple[Source, Path]:
+    """A URL, a file that is there (or looks like a path), else a built-in name."""
+    told: dict[str, Any]
+    folder = Path(SOURCE_PATH)
+    path = Path(model)
+    if model.startswith(("http://", "https://")):
+        told = {"http": {"url": model, "sha256": sha256 or ""}}
+    elif path.is_file() or "/" in model or path.suffix in {".pt", ".onnx"}:
+        folder = path.absolute().parent
+        told = {"pvc": {"claimName": "local", "path": path.name, "sha256": sha256 or _digest(path)}}
+    else:
+        told = {"builtin": model}
+    try:
+        return Source.model_validate(told), folder
+    except ValidationError as error:
+        raise refusal_of(error, variable="--model") from None
+
+
+def _digest(path: Path) -> str | None:
+    """A local file is known by its digest, so that a changed file of the same name is another engine."""
+    from model_repo_builder.store import hashed
+
+    return hashed(path) if path.is_file() else None

@@ -1,0 +1,180 @@
+"""Brings the weights that a source names to a local file: digest taken and checked, format told by content."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from model_repo_builder import builtin
+from model_repo_builder.errors import Failed, Origin, Refused
+from model_repo_builder.http_source import Download, Fetched
+from model_repo_builder.sniff import Format, look
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from model_repo_builder.progress import Report
+    from model_repo_builder.settings import Settings
+    from yolofleet.api.recipe import Task
+    from yolofleet.api.sources import HttpSource, PvcSource, Source
+
+CHUNK = 1024 * 1024
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Fetched weights; `origin` is what a refusal of their content points at."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    format: Format
+    origin: Origin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetch:
+    """One fetch into `folder`; `report` hears fractions of it."""
+
+    settings: Settings
+    folder: Path
+    report: Report
+
+    def run(self, source: Source, task: Task) -> Weights:
+        """Fetch a source; refuses what is not there, not wanted, or not weights."""
+        if source.builtin is not None:
+            origin = Origin("spec.model.builtin", source.builtin)
+            return recognised(self._builtin(origin, task), origin)
+        if source.http is not None:
+            origin = Origin("spec.model.http.url", source.http.url)
+            return recognised(self._http(source.http, origin), origin)
+        if source.pvc is not None:
+            origin = Origin("spec.model.pvc.path", source.pvc.path)
+            return recognised(self._pvc(source.pvc, origin), origin)
+        raise unsupported(source)
+
+    def _builtin(self, origin: Origin, task: Task) -> Fetched:
+        here = builtin.bundled()
+        if found := here.get(origin.value):
+            return _hashed(found, self.report)
+        released = builtin.RELEASED.get(origin.value)
+        if released is None:
+            raise builtin.unknown(origin.value, {*builtin.RELEASED, *here})
+        if released != task:
+            raise task_mismatch(task, released, origin)
+        return self._download(f"{self.settings.builtin_url}/{origin.value}.pt", origin)
+
+    def _http(self, source: HttpSource, origin: Origin) -> Fetched:
+        got = self._download(source.url, origin)
+        check_digest(got, Origin("spec.model.http.sha256", source.sha256))
+        return got
+
+    def _pvc(self, source: PvcSource, origin: Origin) -> Fetched:
+        path = inside(self.settings.places.source, origin)
+        limit = self.settings.limits.max_bytes
+        if path.stat().st_size > limit:
+            raise origin.refused(
+                f"the file has {path.stat().st_size} bytes, and {limit} are allowed",
+                "name the weights alone, or ask the administrator to raise YOLOFLEET_MAX_MODEL_MIB",
+            )
+        got = _hashed(path, self.report, copy_to=self.folder / "weights")
+        if source.sha256 is not None:
+            check_digest(got, Origin("spec.model.pvc.sha256", source.sha256))
+        return got
+
+    def _download(self, url: str, origin: Origin) -> Fetched:
+        download = Download(
+            target=self.folder / "weights",
+            limits=self.settings.limits,
+            rules=self.settings.rules,
+            origin=origin,
+            on_bytes=self._on_bytes,
+        )
+        return download.fetch(url)
+
+    def _on_bytes(self, size: int, told: int | None) -> None:
+        of = f" of {told / MIB:.1f}" if told else ""
+        self.report(size / told if told else 0.0, f"{size / MIB:.1f}{of} MiB")
+
+
+def inside(root: Path, origin: Origin) -> Path:
+    """Return the file that the path names under `root`; refuses every way out of it, and what is no file."""
+    parts = origin.value.split("/")
+    if origin.value.startswith("/") or ".." in parts or "\0" in origin.value:
+        raise origin.refused("the path must stay inside the volume", "write it relative to the volume, without `..`")
+    try:
+        path = (root / origin.value).resolve(strict=True)
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise origin.refused("no such file on the volume", _neighbours(root, parts)) from None
+    except OSError as error:  # PermissionError, a loop of links, a name too long
+        raise origin.refused(f"the file can't be read ({error.strerror})", "let uid 1000 read it") from None
+    if not path.is_relative_to(root.resolve()):
+        raise origin.refused("the path is a link that leads out of the volume", "put the file itself on the volume")
+    if not stat.S_ISREG(mode):
+        raise origin.refused("the path is not a regular file", "name the .pt or .onnx itself")
+    return path
+
+
+def _neighbours(root: Path, parts: list[str]) -> str:
+    folder = root.joinpath(*parts[:-1])
+    names = sorted(entry.name for entry in folder.iterdir())[:1000] if folder.is_dir() else []
+    close = difflib.get_close_matches(parts[-1], names, n=3) or names[:3]
+    return f"there is {', '.join(close)}" if close else "check claimName and path; the folder is empty or absent"
+
+
+def _hashed(path: Path, report: Report, *, copy_to: Path | None = None) -> Fetched:
+    """Hash a file, and copy it at the same time, so that what is used is what was hashed."""
+    digest, size, total = hashlib.sha256(), 0, max(path.stat().st_size, 1)
+    try:
+        with path.open("rb") as source, (copy_to or path).open("rb" if copy_to is None else "wb") as target:
+            while chunk := source.read(CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+                if copy_to is not None:
+                    target.write(chunk)
+                report(min(size / total, 1.0), f"{size / MIB:.1f} MiB")
+    except OSError as error:
+        raise Failed(message=f"reading {path.name} broke: {error}", remedy="look at the volume's events") from error
+    return Fetched(copy_to or path, digest.hexdigest(), size)
+
+
+def check_digest(got: Fetched, told: Origin) -> None:
+    """Refuse a file whose digest is not the one the user wrote; both stand in the message."""
+    if got.sha256 != told.value:
+        raise told.refused(
+            f"the file's sha256 is {got.sha256}; it is {look(got.path).what} of {got.size_bytes} bytes",
+            "write that digest if this is the file you mean, else fetch the right one",
+        )
+
+
+def recognised(got: Fetched, origin: Origin) -> Weights:
+    """Return the weights with their format, or refuse what is neither .pt nor .onnx."""
+    seen = look(got.path)
+    if seen.format is None:
+        raise origin.refused(f"this is {seen.what}", seen.remedy)
+    return Weights(path=got.path, sha256=got.sha256, size_bytes=got.size_bytes, format=seen.format, origin=origin)
+
+
+def task_mismatch(wanted: Task, found: Task, origin: Origin) -> Refused:
+    """Say that a model does another task than the one asked for."""
+    return Refused(
+        field="spec.model.task",
+        value=wanted,
+        message=f"{origin.value} does {found}",
+        remedy=f"set spec.model.task: {found}, or name a model that does {wanted}",
+    )
+
+
+def unsupported(source: Source) -> Refused:
+    """Say that a kind of source is not fetched yet."""
+    return Refused(
+        field=f"spec.model.{source.kind}",
+        value=source.identity,
+        message=f"this builder does not fetch from {source.kind} yet",
+        remedy="use builtin, http or pvc",
+    )

@@ -1,0 +1,87 @@
+"""Assembles one model of a Triton repository from a published engine, every byte verified on the way."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+from model_repo_builder import metadata, store, triton_config
+from model_repo_builder.errors import Failed, Refused
+from model_repo_builder.manifest import MODEL_FILE
+from model_repo_builder.triton_config import TritonModel, TritonTensor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from model_repo_builder.manifest import Manifest, TensorSpec
+    from yolofleet.api.build import ServeRequest
+
+CONFIG = "config.pbtxt"
+VERSION = "1"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+
+def assemble(engines: store.FolderStore, request: ServeRequest, models: Path) -> Path:
+    """Write `<models>/<name>/` with config.pbtxt and 1/<model file>, whole or not at all; return the folder."""
+    if not NAME.fullmatch(request.model_name):
+        raise Refused(
+            field="modelName",
+            value=request.model_name,
+            message="a model's name is a folder's name and a part of a URL",
+            remedy="use letters, digits, `-`, `_` and `.`",
+        )
+    try:
+        stored = engines.peek(request.key)
+        if stored is None:
+            raise Failed(
+                message="no engine is published under this key",
+                value=request.key,
+                remedy="wait for the build to end; look at the YoloEngine's conditions",
+            )
+        return _write(stored, request, models)
+    except store.DamagedError as error:
+        raise Failed(
+            message=str(error), remedy="delete the YoloEngine: it is built again, and replaces what is damaged"
+        ) from error
+    except OSError as error:
+        raise Failed(
+            message=f"the repository can't be written: {error.strerror}",
+            value=str(error.filename or models),
+            remedy="check the volume's room (emptyDir sizeLimit) and that uid 1000 may write",
+        ) from error
+
+
+def _write(stored: store.Stored, request: ServeRequest, models: Path) -> Path:
+    file_name = MODEL_FILE[stored.manifest.backend]
+    told = stored.manifest.file(file_name)
+    if told is None:
+        raise store.DamagedError(f"{stored.folder}: the manifest lists no {file_name}")
+    partial = models / f".{request.model_name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / VERSION).mkdir(parents=True)
+    store.verify(stored.folder / file_name, told, copy_to=partial / VERSION / file_name)
+    config = triton_config.config_of(model_of(stored.manifest, request))
+    (partial / CONFIG).write_text(triton_config.text_of(config), encoding="utf-8")
+    target = models / request.model_name
+    shutil.rmtree(target, ignore_errors=True)
+    return partial.rename(target)
+
+
+def model_of(told: Manifest, request: ServeRequest) -> TritonModel:
+    """Return the model as it is to be served: never a larger batch than the graph can do."""
+    free = all(tensor.dims[0] < 0 for tensor in told.inputs)
+    return TritonModel(
+        name=request.model_name,
+        backend=told.backend,
+        max_batch_size=min(request.max_batch_size, told.max_batch_size) if free else 0,
+        inputs=tuple(map(_tensor, told.inputs)),
+        outputs=tuple(map(_tensor, told.outputs)),
+        metadata=metadata.from_json(told.metadata),
+        instances=request.instances,
+        queue_delay_microseconds=request.queue_delay_microseconds,
+    )
+
+
+def _tensor(spec: TensorSpec) -> TritonTensor:
+    return TritonTensor(spec.name, spec.data_type, tuple(spec.dims))

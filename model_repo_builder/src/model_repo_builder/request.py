@@ -1,0 +1,93 @@
+"""Reads what a pod was asked to do, and refuses at the door what it can't."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+
+from model_repo_builder import engine_from_onnx
+from model_repo_builder.errors import Refused, clip
+from yolofleet.api.base import ApiModel
+from yolofleet.api.recipe import engine_key
+
+if TYPE_CHECKING:
+    from yolofleet.api.build import BuildRequest
+
+M = TypeVar("M", bound=ApiModel)
+SPEC_FIELDS = {"source": "spec.model", "recipe": "spec.engine"}
+RECIPE_FIELDS = {"task": "spec.model.task", "endpoints": "spec.endpoints", "weights": "spec.model"}
+"""Where a user wrote what a request carries."""
+SERVED_ENDPOINTS = frozenset({"Ultralytics"})
+
+
+def read(kind: type[M], text: str | None, *, variable: str) -> M:
+    """Read a request from an environment variable's JSON."""
+    if not text:
+        raise Refused(
+            field=variable, value="", message="the variable is not set", remedy="it holds the request as JSON"
+        )
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise refusal_of(error, variable=variable) from None
+
+
+def refusal_of(error: ValidationError, *, variable: str) -> Refused:
+    """Return the first thing wrong with a request, under the name that the user wrote it."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    return Refused(
+        field=spec_field(first["loc"]) or variable,
+        value=clip(str(first["input"]), 200),
+        message=first["msg"].lower(),
+        remedy="give a value that the field's schema allows (kubectl explain yolodeployment.spec)",
+    )
+
+
+def spec_field(location: tuple[int | str, ...]) -> str:
+    """Return the user's field for a place in a request: recipe.imageSize.height → spec.engine.imageSize.height."""
+    parts = [part for part in map(str, location) if not part.isdecimal()]
+    if parts[:1] == ["recipe"] and len(parts) > 1 and parts[1] in RECIPE_FIELDS:
+        return ".".join([RECIPE_FIELDS[parts[1]], *parts[2:]])
+    return ".".join([SPEC_FIELDS.get(parts[0], parts[0]), *parts[1:]]) if parts else ""
+
+
+def check(request: BuildRequest) -> None:
+    """Refuse a request that contradicts itself or asks for what this version does not do."""
+    recipe = request.recipe
+    _refuse_unless(
+        request.key == engine_key(recipe=recipe, target=request.target, builder=request.builder),
+        field="key",
+        value=request.key,
+        message="the key is not that of this recipe, target and builder",
+        remedy="use operator and builder of one version",
+    )
+    _refuse_unless(
+        recipe.weights == request.source.identity,
+        field="spec.model",
+        value=request.source.identity,
+        message=f"the recipe is for {recipe.weights}",
+        remedy="use operator and builder of one version",
+    )
+    later = sorted(set(recipe.endpoints) - SERVED_ENDPOINTS)
+    _refuse_unless(
+        not later,
+        field="spec.endpoints",
+        value=", ".join(later),
+        message="this builder does not make these endpoints yet",
+        remedy="set spec.endpoints: [Ultralytics]",
+    )
+    if recipe.backend == "TensorRT":
+        raise engine_from_onnx.unavailable()
+    _refuse_unless(
+        recipe.precision == "FP32",
+        field="spec.engine.precision",
+        value=recipe.precision,
+        message="the backend ONNXRuntime runs FP32 here",
+        remedy="set spec.engine.precision: FP32, or leave it out",
+    )
+
+
+def _refuse_unless(condition: bool, **refusal: Any) -> None:  # noqa: FBT001 - reads as a sentence
+    if not condition:
+        raise Refused(**refusal)
