@@ -96,7 +96,7 @@ class Kube:
         accept = LIST_ONLY_METADATA if metadata_only else "application/json"
         while True:
             page = await self.request("GET", resource.path(namespace), params=params, accept=accept)
-            yield page
+            yield page | {"items": page.get("items") or []}
             token = page["metadata"].get("continue")
             if not token:
                 return

@@ -8,13 +8,16 @@ here: each event only marks whose turn it is, and one pass (`yolofleet.handlers.
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import kopf
 from aiohttp import web
 
 from yolofleet.api import GROUP, VERSION
+from yolofleet.errors import ApiServerError
 from yolofleet.handlers.fleet import Fleet
 from yolofleet.handlers.health import Health, app
 from yolofleet.handlers.metrics import Metrics
@@ -23,6 +26,8 @@ from yolofleet.settings import Settings
 
 SERVER_TIMEOUT_S = 270
 CLIENT_TIMEOUT_S = 300
+LONGEST_PAUSE_S = 30.0
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -40,7 +45,11 @@ def switchboard(settings: Settings, stop: asyncio.Event | None = None) -> kopf.O
     registry = kopf.OperatorRegistry()
     state: dict[str, Running] = {}
 
-    @kopf.on.startup(registry=registry)
+    @kopf.on.login(registry=registry)
+    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+    @kopf.on.startup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
         _tune(settings)
         state["running"] = await _start(own, stop)
@@ -49,7 +58,8 @@ def switchboard(settings: Settings, stop: asyncio.Event | None = None) -> kopf.O
 
     @kopf.on.cleanup(registry=registry)
     async def end(**_: Any) -> None:
-        await _end(state["running"])
+        if "running" in state:
+            await _end(state["running"])
 
     async def told(event: kopf.RawEvent, resource: kopf.Resource, **_: Any) -> None:
         cache = state["running"].fleet.cache
@@ -83,11 +93,25 @@ async def _start(settings: Settings, stop: asyncio.Event | None) -> Running:
     await web.TCPSite(runner, "0.0.0.0", settings.http_port).start()
     kube = await Kube.from_environment()
     fleet = Fleet(settings, kube, metrics=metrics, health=health)
-    await fleet.load()
+    await _loaded(fleet)
     task = asyncio.create_task(fleet.run())
     if stop is not None:
         task.add_done_callback(lambda _: stop.set())
     return Running(kube, fleet, task, runner)
+
+
+async def _loaded(fleet: Fleet) -> None:
+    """Load once the API server answers; a refusal (RBAC, missing CRDs) is told and tried again, with a backoff."""
+    pause = 1.0
+    while True:
+        try:
+            await fleet.load()
+        except (ApiServerError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.warning("cannot list yet", extra={"error": str(error), "pause_s": pause})
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+        else:
+            return
 
 
 async def _end(running: Running) -> None:

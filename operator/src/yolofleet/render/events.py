@@ -42,10 +42,15 @@ class Subject(Protocol):
 
 
 def events(subject: Subject, old: list[Condition], new: list[Condition], now: datetime) -> tuple[Object, ...]:
-    """Return one Event per condition whose status or reason changed."""
+    """Return one Event per condition that changed and is worth a line: ends and alarms, not every step."""
     before = {c.type: (c.status, c.reason) for c in old}
-    changed = [c for c in new if before.get(c.type) != (c.status, c.reason) and c.status != "Unknown"]
-    return tuple(_event(subject, condition, now) for condition in changed)
+    changed = [c for c in new if before.get(c.type) != (c.status, c.reason)]
+    return tuple(_event(subject, condition, now) for condition in changed if _worth_a_line(condition))
+
+
+def _worth_a_line(condition: Condition) -> bool:
+    ends = condition.status == "True" and condition.type in ("EngineReady", "Placed")
+    return condition.reason in ALARMING or condition.type == "Ready" or ends
 
 
 def _event(subject: Subject, condition: Condition, now: datetime) -> Object:
