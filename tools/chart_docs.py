@@ -60,9 +60,10 @@ def mapping(value: Schema) -> Schema:
     return {"type": "object", "additionalProperties": value}
 
 
-def keyed(keys: list[str], value: Schema) -> Schema:
-    """Return the schema of a map of which only a few keys make sense; they are Kubernetes' own, and told there."""
-    return {**mapping(value), "propertyNames": {"enum": keys}}
+def borrowed(value: Schema, *keys: str) -> Schema:
+    """Return the schema of an object of Kubernetes' own, of which these keys may be set; values.yaml need not."""
+    told = {"description": "As in Kubernetes' own API.", **value}
+    return {"type": "object", "additionalProperties": False, "properties": dict.fromkeys(keys, told)}
 
 
 SWITCH: Schema = {"type": "boolean"}
@@ -87,8 +88,8 @@ TOLERATION: Schema = {
     ),
     "required": [],
 }
-AFFINITY = keyed(["nodeAffinity", "podAffinity", "podAntiAffinity"], {"type": "object"})
-RESOURCES = keyed(["requests", "limits"], mapping(QUANTITY))
+AFFINITY = borrowed({"type": "object"}, "nodeAffinity", "podAffinity", "podAntiAffinity")
+RESOURCES = borrowed(mapping(QUANTITY), "requests", "limits")
 MONITOR = closed(enabled=SWITCH, interval=text(r"^([0-9]+(ms|s|m|h))*$"), labels=LABELS)
 
 
@@ -105,10 +106,11 @@ def schema(values: str) -> Schema:
 
 
 def documented(node: Schema, path: Path_ = ()) -> Iterator[Path_]:
-    """Yield the path of every key that the chart knows by name."""
+    """Yield the path of every key that values.yaml must have and describe; a borrowed one describes itself."""
     for key, value in node.get("properties", {}).items():
-        yield (*path, key)
-        yield from documented(value, (*path, key))
+        if "description" not in value:
+            yield (*path, key)
+            yield from documented(value, (*path, key))
 
 
 def _schema() -> Schema:
