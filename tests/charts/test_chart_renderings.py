@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,12 @@ def _notes(helm: Helm, *arguments: str) -> str:
 @every_set
 def test_rendering_is_golden(helm: Helm, name: str) -> None:
     _golden(GOLDEN / f"{name}.yaml", helm.template(*VALUE_SETS[name]))
+
+
+def test_chart_and_distribution_have_one_version() -> None:
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert (about["version"], about["appVersion"]) == (version, version)
 
 
 @every_set
