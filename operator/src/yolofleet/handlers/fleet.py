@@ -31,7 +31,10 @@ from yolofleet.settings import Settings
 log = logging.getLogger(__name__)
 
 DEBOUNCE_S = 0.01
-RETRY_S = 2.0
+BITE = 500
+"""Keys of one pass: a change in a fleet that is just starting waits for seconds, not for all of it."""
+RETRY_S = 1.0
+LONGEST_RETRY_S = 60.0
 REFUSED_RETRY_S = 15.0
 PROGRESS_PERIOD_S = 1.0
 KINDS: tuple[Resource, ...] = (*OWN, *CHILDREN)
@@ -70,6 +73,7 @@ class Fleet:
         self._observer = Observer(self.cache, Policy(builder=builder, backoff_s=settings.builds.backoff_seconds))
         self._writer = Writer(kube, _Known(self.cache), (YOLODEPLOYMENT, YOLOENGINE, MIGPOOL, *CHILDREN))
         self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._failures: dict[Key, int] = {}
         self._versions: dict[tuple[str, str | None], str] = {}
 
     @property
@@ -102,7 +106,7 @@ class Fleet:
         while True:
             await self.cache.dirty.wait()
             await asyncio.sleep(DEBOUNCE_S)
-            keys = self.cache.dirty.take()
+            keys = self.cache.dirty.take(BITE)
             self._health.pass_began = time.monotonic()
             try:
                 await self.one_pass(keys)
@@ -133,16 +137,17 @@ class Fleet:
                 key = Key("YoloEngine", planned.view.namespace, planned.view.name)
                 self._wake(key, max(0.0, (planned.due - now).total_seconds()))
         for target in outcome.again:
-            self._wake(_key(target), RETRY_S)
+            failed = self._failures[_key(target)] = self._failures.get(_key(target), 0) + 1
+            self._wake(_key(target), min(LONGEST_RETRY_S, RETRY_S * 2 ** (failed - 1)))
         for target, errors in outcome.refused.items():
             self._refused(_key(target), errors)
         for target in outcome.done - outcome.refused.keys():
-            self._observer.refusals.pop(_key(target), None)
+            self._failures.pop(_key(target), None)
+            self._observer.refused(_key(target), ())
 
     def _refused(self, key: Key, errors: list[ApiServerError]) -> None:
         told = tuple(Refusal(error.reason, error.status, error.message) for error in errors)
-        if self._observer.refusals.get(key) != told:
-            self._observer.refusals[key] = told
+        if self._observer.refused(key, told):
             self.cache.dirty.add(key)
         self._wake(key, REFUSED_RETRY_S)
 
@@ -154,7 +159,7 @@ class Fleet:
     def _awake(self, key: Key) -> None:
         self._timers.pop(key, None)
         if key.kind == "YoloEngine":
-            self._observer.refusals.pop(key, None)
+            self._observer.refused(key, ())
         self.cache.dirty.add(key)
 
     def _count(self, decided: Plan, outcome: Outcome) -> None:
@@ -201,9 +206,7 @@ class Fleet:
 
     async def _ask(self, session: aiohttp.ClientSession, key: Key, ip: str) -> None:
         told = await progress.ask(session, ip)
-        name = (key.namespace, key.name)
-        if told is not None and self._observer.progress.get(name) != told:
-            self._observer.progress[name] = told
+        if told is not None and self._observer.hear(key, told):
             self.cache.dirty.add(key)
 
 

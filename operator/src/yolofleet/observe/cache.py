@@ -7,8 +7,9 @@ resourceVersion wins, so that a late event cannot undo a write that was already 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from yolofleet.observe.resources import trimmed
@@ -32,22 +33,25 @@ def key_of(kind: str, obj: Object) -> Key:
 
 
 class DirtySet:
-    """Keys whose turn it is; a pass takes all of them at once."""
+    """Keys whose turn it is, first come first served; a pass takes a bounded bite, so that none waits for all."""
 
     def __init__(self) -> None:
-        self._keys: set[Key] = set()
+        self._keys: dict[Key, None] = {}
         self._some = asyncio.Event()
 
     def add(self, *keys: Key) -> None:
         """Mark keys."""
         if keys:
-            self._keys.update(keys)
+            self._keys.update(dict.fromkeys(keys))
             self._some.set()
 
-    def take(self) -> frozenset[Key]:
-        """Return all marked keys and start anew."""
-        taken, self._keys = frozenset(self._keys), set()
-        self._some.clear()
+    def take(self, limit: int) -> frozenset[Key]:
+        """Return at most `limit` marked keys, the longest waiting first."""
+        taken = frozenset(islice(self._keys, limit))
+        for key in taken:
+            del self._keys[key]
+        if not self._keys:
+            self._some.clear()
         return taken
 
     async def wait(self) -> None:
@@ -59,11 +63,17 @@ class DirtySet:
 
 
 class Cache:
-    """Objects by key, children by the deployment or engine they are labelled with."""
+    """Objects by key, children by the deployment or engine they are labelled with.
+
+    `generation` counts changes of nodes and pools, `versions` changes by kind, and `stale_engines` holds the engines
+    of which something changed since an observer last looked: views are kept while these stay the same.
+    """
 
     def __init__(self) -> None:
         self.dirty = DirtySet()
         self.generation = 0
+        self.versions: Counter[str] = Counter()
+        self.stale_engines: set[Key] = set()
         self._objects: dict[str, dict[Key, Object]] = defaultdict(dict)
         self._by_label: dict[tuple[str, str, str, str], set[Key]] = defaultdict(set)
         self._by_owner: dict[str, set[Key]] = defaultdict(set)
@@ -128,6 +138,7 @@ class Cache:
                 self._by_owner[owner["uid"]].discard(key)
 
     def _touch(self, key: Key, obj: Object) -> None:
+        self.versions[key.kind] += 1
         if key.kind in ("Node", "MigPool"):
             self.generation += 1
             self.dirty.add(*self._objects["YoloDeployment"], *self._objects["MigPool"])
@@ -138,6 +149,7 @@ class Cache:
             touched.add(Key("YoloDeployment", key.namespace, name))
         elif name := labels.get(ENGINE_LABEL):
             touched.add(Key("YoloEngine", key.namespace, name))
+        self.stale_engines |= {k for k in touched if k.kind == "YoloEngine"}
         if key.kind == "YoloEngine":
             owners = obj["metadata"].get("ownerReferences", [])
             touched |= {Key("YoloDeployment", key.namespace, owner["name"]) for owner in owners}

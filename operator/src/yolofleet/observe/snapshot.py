@@ -34,10 +34,12 @@ class Observer:
     def __init__(self, cache: Cache, policy: Policy) -> None:
         self._cache = cache
         self._policy = policy
-        self._engines: dict[Key, tuple[tuple[Any, ...], EngineView]] = {}
+        self._engines: dict[Name, EngineView] = {}
+        self._used: tuple[tuple[int, int], Mapping[str, int]] = ((-1, -1), {})
         self._nodes: tuple[int, tuple[NodeView, ...], tuple[PoolView, ...]] = (-1, (), ())
-        self.progress: dict[Name, Progress] = {}
-        self.refusals: dict[Key, tuple[Refusal, ...]] = {}
+        self._progress: dict[Name, Progress] = {}
+        self._refusals: dict[Key, tuple[Refusal, ...]] = {}
+        self._told: set[Key] = set()
 
     def look(self, keys: frozenset[Key], now: datetime) -> tuple[Snapshot, tuple[UnreadableView, ...]]:
         """Return the snapshot for these keys, and the objects among them that cannot be read."""
@@ -62,6 +64,26 @@ class Observer:
         )
         return snapshot, tuple(unreadable)
 
+    def hear(self, key: Key, told: Progress) -> bool:
+        """Take what a build says of itself; False when it is no news."""
+        name = (key.namespace, key.name)
+        if self._progress.get(name) == told:
+            return False
+        self._progress[name] = told
+        self._told.add(key)
+        return True
+
+    def refused(self, key: Key, told: tuple[Refusal, ...]) -> bool:
+        """Take what the API server refused for an object, () when all went well; False when it is no news."""
+        if self._refusals.get(key, ()) == told:
+            return False
+        self._refusals[key] = told
+        if not told:
+            del self._refusals[key]
+        if key.kind == "YoloEngine":
+            self._told.add(key)
+        return True
+
     def builds(self) -> list[tuple[Key, str]]:
         """Return the engines whose build pod runs, with its address; forget the progress of others."""
         found = []
@@ -69,7 +91,7 @@ class Observer:
             if view.job is not None and view.job.pod_ip and view.job.active:
                 found.append((Key("YoloEngine", namespace, name), view.job.pod_ip))
         running = {(key.namespace, key.name) for key, _ in found}
-        self.progress = {name: told for name, told in self.progress.items() if name in running}
+        self._progress = {name: told for name, told in self._progress.items() if name in running}
         return found
 
     def _deployment(self, key: Key, unreadable: list[UnreadableView]) -> DeploymentView | None:
@@ -84,19 +106,23 @@ class Observer:
                 obj,
                 groups=tuple(reading.group(g) for g in groups if "deletionTimestamp" not in g["metadata"]),
                 pods=tuple(reading.pod(p) for p in pods),
-                refusals=self.refusals.get(key, ()),
+                refusals=self._refusals.get(key, ()),
             )
         except ValidationError as error:
             unreadable.append(_unreadable(key, obj, error))
             return None
 
     def _all_engines(self) -> Mapping[Name, EngineView]:
-        views = {}
-        for key, obj in self._cache.all("YoloEngine").items():
-            if "deletionTimestamp" in obj["metadata"]:
-                continue
-            views[(key.namespace, key.name)] = self._engine(key, obj)
-        return views
+        """Return all engines; only those of which something changed are read anew."""
+        stale, self._cache.stale_engines = self._cache.stale_engines, set()
+        for key in stale | self._told:
+            obj = self._cache.get(key)
+            if obj is None or "deletionTimestamp" in obj["metadata"]:
+                self._engines.pop((key.namespace, key.name), None)
+            else:
+                self._engines[(key.namespace, key.name)] = self._engine(key, obj)
+        self._told.clear()
+        return dict(self._engines)
 
     def _engine(self, key: Key, obj: Object) -> EngineView:
         job = self._cache.get(Key("Job", key.namespace, key.name))
@@ -107,16 +133,9 @@ class Observer:
             for pod in self._cache.labelled("Pod", key.namespace, ENGINE_LABEL, key.name)
             if DEPLOYMENT_LABEL not in pod["metadata"].get("labels", {})
         ]
-        progress = self.progress.get((key.namespace, key.name))
-        versions = [o["metadata"]["resourceVersion"] for o in (obj, *([job] if job else []), *pods)]
-        refused = next((r.message for r in self.refusals.get(key, ())), "")
-        stamp = (*versions, progress, refused)
-        known = self._engines.get(key)
-        if known is not None and known[0] == stamp:
-            return known[1]
-        view = reading.engine(obj, job=reading.job(job, pods) if job else None, progress=progress, refused=refused)
-        self._engines[key] = (stamp, view)
-        return view
+        refused = next((r.message for r in self._refusals.get(key, ())), "")
+        told = self._progress.get((key.namespace, key.name))
+        return reading.engine(obj, job=reading.job(job, pods) if job else None, progress=told, refused=refused)
 
     def _nodes_and_pools(self) -> tuple[tuple[NodeView, ...], tuple[PoolView, ...]]:
         if self._nodes[0] != self._cache.generation:
@@ -129,6 +148,12 @@ class Observer:
         return {d.uid: tuple((key.namespace, key.name) for key in self._cache.owned(d.uid)) for d in deployments}
 
     def _devices_used(self) -> Mapping[str, int]:
+        stamp = (self._cache.versions["Pod"], self._cache.generation)
+        if self._used[0] != stamp:
+            self._used = (stamp, self._counted())
+        return self._used[1]
+
+    def _counted(self) -> Mapping[str, int]:
         used: Counter[str] = Counter()
         for pod in self._cache.all("Pod").values():
             if pod["spec"].get("nodeName") and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):

@@ -45,12 +45,13 @@ def events(subject: Subject, old: list[Condition], new: list[Condition], now: da
     """Return one Event per condition that changed and is worth a line: ends and alarms, not every step."""
     before = {c.type: (c.status, c.reason) for c in old}
     changed = [c for c in new if before.get(c.type) != (c.status, c.reason)]
-    return tuple(_event(subject, condition, now) for condition in changed if _worth_a_line(condition))
+    lost = {c.type for c in old if c.type == "Ready" and c.status == "True"}
+    return tuple(_event(subject, c, now) for c in changed if c.type in lost or _worth_a_line(c))
 
 
 def _worth_a_line(condition: Condition) -> bool:
-    ends = condition.status == "True" and condition.type in ("EngineReady", "Placed")
-    return condition.reason in ALARMING or condition.type == "Ready" or ends
+    ends = condition.status == "True" and condition.type in ("Ready", "EngineReady", "Placed")
+    return condition.reason in ALARMING or ends
 
 
 def _event(subject: Subject, condition: Condition, now: datetime) -> Object:

@@ -66,7 +66,11 @@ def engine_status(plan: EnginePlan, now: datetime) -> YoloEngineStatus:
     known: Status = "True" if published else "False"
     named: dict[str, tuple[Status, Reason, str]] = {
         "Built": (known, plan.reason, plan.message),
-        "Verified": (known, Reason.VERIFIED if published else plan.reason, "compared before it was published" if published else plan.message),
+        "Verified": (
+            known,
+            Reason.VERIFIED if published else plan.reason,
+            "compared before it was published" if published else plan.message,
+        ),
         "Measured": ("False", Reason.NOT_MEASURED, "throughput is not measured yet"),
         "Ready": ("True" if plan.ready else "False", plan.reason, plan.message),
     }
