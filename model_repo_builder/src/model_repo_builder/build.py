@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_repo_builder import request
+from model_repo_builder.closed_door import closed_door
 from model_repo_builder.errors import Failed, Refused, failure_of
 from model_repo_builder.fetch import Fetch, Weights
 from model_repo_builder.manifest import METADATA, MODEL_FILE, Manifest, TensorSpec
@@ -87,27 +88,30 @@ class Build:
         weights = fetch.run(self.request.source, self.request.recipe.task)
         target = writer.folder / MODEL_FILE["ONNXRuntime"]
         converted = (
-            self._from_yolo(weights, target) if weights.format == "PyTorch" else self._from_onnx(weights, target)
+            self._from_yolo(weights, scratch, target)
+            if weights.format == "PyTorch"
+            else self._from_onnx(weights, target)
         )
         for note in converted.notes:
             self.board.tell("Compare", 1.0, note)
         return weights, converted
 
-    def _from_yolo(self, weights: Weights, target: Path) -> Converted:
+    def _from_yolo(self, weights: Weights, scratch: Path, target: Path) -> Converted:
         from model_repo_builder import compare, frames, onnx_from_yolo
 
         recipe, export = self.request.recipe, self.board.stage("Export")
-        model = onnx_from_yolo.load(weights, task=recipe.task, size=recipe.image_size, report=export)
-        export(0.7, "writing ONNX")
-        model.export(target)
-        export(1.0, "ONNX written")
-        seen = compare.against(
-            model.run,
-            str(target),
-            frames.trial_frames(recipe.image_size, model.facts.channels),
-            head=model.facts.head,
-            report=self.board.stage("Compare"),
-        )
+        with closed_door():
+            model = onnx_from_yolo.load(weights, scratch, task=recipe.task, size=recipe.image_size, report=export)
+            export(0.7, "writing ONNX")
+            model.export(target)
+            export(1.0, "ONNX written")
+            seen = compare.against(
+                model.run,
+                str(target),
+                frames.trial_frames(recipe.image_size, model.facts.channels),
+                head=model.facts.head,
+                report=self.board.stage("Compare"),
+            )
         self.board.tell("Compare", 1.0, seen.sentence())
         return Converted(facts=model.facts, free_batch=True, notes=(), versions=model.versions, comparison=seen)
 

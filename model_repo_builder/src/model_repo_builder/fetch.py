@@ -111,8 +111,11 @@ def inside(root: Path, origin: Origin) -> Path:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise origin.refused("no such file on the volume", _neighbours(root, parts)) from None
-    except OSError as error:  # PermissionError, a loop of links, a name too long
-        raise origin.refused(f"the file can't be read ({error.strerror})", "let uid 1000 read it") from None
+    except (OSError, RuntimeError) as error:  # no permission, a name too long; RuntimeError: a loop of links
+        reason = getattr(error, "strerror", None) or "a loop of links"
+        raise origin.refused(
+            f"the file can't be read ({reason})", "let uid 1000 read it, under one plain name"
+        ) from None
     if not path.is_relative_to(root.resolve()):
         raise origin.refused("the path is a link that leads out of the volume", "put the file itself on the volume")
     if not stat.S_ISREG(mode):

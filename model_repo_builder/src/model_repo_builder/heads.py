@@ -71,7 +71,9 @@ def derived(task: Task, outputs: tuple[Shape, ...]) -> Head | None:
         head = _end_to_end(task, outputs[0], masks)
     else:
         head = _raw(task, outputs[0][0], masks)
-    return head if head and head.classes > 0 and mismatch(head, outputs) is None else None
+    if head is None or head.classes < 1 or (task == "Pose") != (head.keypoints is not None):
+        return None
+    return head if mismatch(head, outputs) is None else None
 
 
 def _is_end_to_end(task: Task, shape: Shape, masks: int) -> bool:

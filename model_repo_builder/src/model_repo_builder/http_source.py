@@ -107,8 +107,11 @@ class Download:
         if split.scheme not in {"http", "https"} or not split.hostname:
             raise self._refuse(url, "only http and https URLs with a host are fetched", "write it as https://host/path")
         if split.username is not None:
-            raise self._refuse(
-                _without_user(url), "a URL must not carry a password", "serve the file without one, or use a PVC"
+            raise Refused(
+                field=self.origin.field,
+                value=_without_user(url),
+                message="a URL must not carry a password",
+                remedy="serve the file without one, or use a PVC",
             )
         return split
 

@@ -77,7 +77,7 @@ def _checked(weights: Weights) -> onnx.ModelProto:
     if any(constant.data_location == onnx.TensorProto.EXTERNAL for constant in model.graph.initializer):
         raise origin.refused("its weights lie in another file (external data)", "save them inside (one .onnx file)")
     try:
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(onnx.shape_inference.infer_shapes(model), full_check=True)
         onnx_graph.session(model)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, onnx_graph.GraphError) as error:
         raise origin.refused(

@@ -101,11 +101,14 @@ class YoloModel:
         onnx.save(model, str(target))
 
 
-def load(weights: Weights, *, task: Task, size: ImageSize, report: Report) -> YoloModel:
-    """Load a checkpoint of the given task; refuses what is no YOLO model, does another task, or needs another size."""
+def load(weights: Weights, scratch: Path, *, task: Task, size: ImageSize, report: Report) -> YoloModel:
+    """Load a checkpoint of the given task; refuses what is no YOLO model, does another task, or needs another size.
+
+    `scratch` takes the settings files that ultralytics and matplotlib insist on writing.
+    """
     pickles.check(weights.path, weights.origin)
     report(0.1, "loading torch and ultralytics")
-    versions = _libraries(weights.path.parent if os.access(weights.path.parent, os.W_OK) else None)
+    versions = _libraries(scratch)
     report(0.4, "opening the weights")
     checkpoint = _read(weights.path, weights.origin)
     module, arguments = _model_of(checkpoint, weights.origin)
@@ -118,11 +121,10 @@ def load(weights: Weights, *, task: Task, size: ImageSize, report: Report) -> Yo
     return _prepared(module, facts, size, versions, weights.origin)
 
 
-def _libraries(scratch: Path | None) -> dict[str, str]:
+def _libraries(scratch: Path) -> dict[str, str]:
     """Import torch and ultralytics, with all that reaches out switched off; return their versions."""
     os.environ |= {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
-    if scratch is not None:
-        os.environ |= {"YOLO_CONFIG_DIR": str(scratch), "MPLCONFIGDIR": str(scratch), "TORCH_HOME": str(scratch)}
+    os.environ |= dict.fromkeys(("YOLO_CONFIG_DIR", "MPLCONFIGDIR", "TORCH_HOME"), str(scratch))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
@@ -38,7 +39,7 @@ def refusal_of(error: ValidationError, *, variable: str) -> Refused:
     first = error.errors(include_url=False, include_context=False)[0]
     return Refused(
         field=spec_field(first["loc"]) or variable,
-        value=clip(str(first["input"]), 200),
+        value=clip(str(told if isinstance(told := first["input"], str | int) else json.dumps(told)), 200),
         message=first["msg"].lower(),
         remedy="give a value that the field's schema allows (kubectl explain yolodeployment.spec)",
     )
