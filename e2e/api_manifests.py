@@ -10,12 +10,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 Schema = dict[str, Any]
 Path = tuple[str | int, ...]
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
+STEADY = settings(
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+    suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much),
+)
+"""The same examples in every run, on a machine that may be slow."""
 ANY_TYPE: tuple[Any, ...] = (None, True, 7, 7.5, "seven", [], {}, [None])
 ODD_TEXT = (
     "",
@@ -178,7 +187,7 @@ _ODD: dict[str, Callable[[Schema, Any], Iterator[tuple[str, Any]]]] = {
 
 def specs(schema: Schema, mend: Callable[[Any], None] = lambda _: None) -> st.SearchStrategy[Any]:
     """Draw specs: by the schema, mended where rules cross fields (nine times in ten), then spoiled in 0 to 2 places."""
-    values = _values(schema)
+    values = fitting(schema)
 
     @st.composite
     def drawn(draw: Draw) -> Any:
@@ -201,7 +210,8 @@ def _spoilt(schema: Schema, spec: Any) -> list[Odd]:
     ] or [Odd((), "nothing left", {})]
 
 
-def _values(node: Schema) -> st.SearchStrategy[Any]:
+def fitting(node: Schema) -> st.SearchStrategy[Any]:
+    """Draw values that fit a schema; rules that cross fields are not looked at, save that of one source."""
     if "enum" in node:
         return st.sampled_from(node["enum"])
     if node.get("x-kubernetes-int-or-string"):
@@ -212,8 +222,8 @@ def _values(node: Schema) -> st.SearchStrategy[Any]:
 def _objects(node: Schema) -> st.SearchStrategy[Any]:
     if "additionalProperties" in node:
         keys = st.from_regex(r"([a-z]{1,5}\.[a-z]{1,3}/)?[A-Za-z0-9]{1,6}", fullmatch=True)
-        return st.dictionaries(keys, _values(node["additionalProperties"]), max_size=3)
-    fields = {name: _values(child) for name, child in node["properties"].items()}
+        return st.dictionaries(keys, fitting(node["additionalProperties"]), max_size=3)
+    fields = {name: fitting(child) for name, child in node["properties"].items()}
     required = {name: fields.pop(name) for name in node.get("required", [])}
     if set(SOURCES) <= set(fields):
         return _sources(fields)
@@ -246,7 +256,7 @@ def _arrays(node: Schema) -> st.SearchStrategy[Any]:
     kind = node.get("x-kubernetes-list-type")
     unique = (lambda item: item[keys[0]]) if keys else (str if kind == "set" else None)
     most = min(node.get("maxItems", 3), 3)
-    return st.lists(_values(node["items"]), min_size=node.get("minItems", 0), max_size=most, unique_by=unique)
+    return st.lists(fitting(node["items"]), min_size=node.get("minItems", 0), max_size=most, unique_by=unique)
 
 
 _BY_TYPE: dict[str, Callable[[Schema], st.SearchStrategy[Any]]] = {

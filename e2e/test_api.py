@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from pydantic import ValidationError
 
-from e2e.api_manifests import SOURCES, Odd, Path, places, specs, sweep
+from e2e.api_manifests import SOURCES, STEADY, Odd, Path, places, specs, sweep
 from e2e.api_rules import mend_deployment, mend_pool
 from e2e.api_samples import base_specs
 from e2e.api_server import ApiServer
@@ -38,13 +38,6 @@ MENDS: dict[str, Callable[[Any], None]] = {"YoloDeployment": mend_deployment, "M
 SCHEMAS = {kind: object_schema(model)["properties"]["spec"] for kind, model in MODELS.items()}
 EXAMPLES = {"YoloDeployment": 300, "YoloEngine": 80, "MigPool": 120}
 KINDS = sorted(MODELS)
-PROFILE = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    phases=(Phase.explicit, Phase.generate, Phase.shrink),
-    suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much),
-)
 
 
 def manifest(kind: str, spec: Spec, *, name: str = "drawn") -> dict[str, Any]:
@@ -108,7 +101,7 @@ def test_every_odd_value_of_every_field_gets_the_same_answer_from_both(api: ApiS
 def test_drawn_specs_get_the_same_answer_from_both(api: ApiServer, kind: str) -> None:
     verdicts: Counter[bool] = Counter()
 
-    @settings(PROFILE, max_examples=EXAMPLES[kind])
+    @settings(STEADY, max_examples=EXAMPLES[kind])
     @given(specs(SCHEMAS[kind], MENDS.get(kind, lambda _: None)))
     def judge(spec: Spec) -> None:
         told = manifest(kind, spec)
