@@ -240,7 +240,7 @@ DAMAGES = {
         (folder / "manifest.json").read_text().replace('"model.onnx"', '"../model.onnx"')
     ),
     "another's manifest": lambda folder: (folder / "manifest.json").write_text(
-        (folder / "manifest.json").read_text().replace(KEY, OTHER)
+        (folder / "manifest.json").read_text().replace(folder.name, OTHER)
     ),
 }
 

@@ -64,7 +64,7 @@ def build_request(asked: argparse.Namespace) -> tuple[BuildRequest, Path]:
             }
         )
     except ValidationError as error:
-        raise refusal_of(error, variable="arguments") from None
+        raise refusal_of(error, variable="arguments", part="recipe") from None
     builder = Builder(image="none", version=installed("yolofleet") or "unknown")
     key = engine_key(recipe=recipe, target=None, builder=builder)
     return BuildRequest(key=key, name=engine_name(key), source=source, recipe=recipe, builder=builder), folder
@@ -110,7 +110,7 @@ def _source(model: str, sha256: str | None) -> tuple[Source, Path]:
     try:
         return Source.model_validate(told), folder
     except ValidationError as error:
-        raise refusal_of(error, variable="--model") from None
+        raise refusal_of(error, variable="--model", part="source") from None
 
 
 def _digest(path: Path) -> str | None:

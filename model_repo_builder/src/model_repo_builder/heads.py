@@ -67,7 +67,7 @@ def derived(task: Task, outputs: tuple[Shape, ...]) -> Head | None:
         head = Head(task=task, classes=outputs[0][0]) if outputs and len(outputs[0]) == 1 else None
     elif not outputs or len(outputs[0]) != 2:  # noqa: PLR2004 - channels and anchors
         head = None
-    elif outputs[0][0] > outputs[0][1] or _is_end_to_end(task, outputs[0], masks):
+    elif _is_end_to_end(task, outputs[0], masks):
         head = _end_to_end(task, outputs[0], masks)
     else:
         head = _raw(task, outputs[0][0], masks)
@@ -77,8 +77,11 @@ def derived(task: Task, outputs: tuple[Shape, ...]) -> Head | None:
 
 
 def _is_end_to_end(task: Task, shape: Shape, masks: int) -> bool:
-    least = END_TO_END_ROW + Head(task=task, classes=1, keypoints=(1, 2), masks=masks).extra()
-    return shape[0] <= MAX_END_TO_END and shape[1] == least and task != "Pose"
+    """Tell rows of boxes (300, 6 and more) from channels of anchors (4 and classes, thousands)."""
+    if task == "Pose":
+        return shape[0] > shape[1]
+    width = END_TO_END_ROW + Head(task=task, classes=1, masks=masks).extra()
+    return shape[0] <= MAX_END_TO_END and shape[1] == width
 
 
 def _raw(task: Task, channels: int, masks: int) -> Head:

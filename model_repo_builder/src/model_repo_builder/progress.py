@@ -46,9 +46,9 @@ def line(progress: Progress) -> str:
 class Log:
     """Writes progress: a live bar on a terminal, else a line for each change, at most one every two seconds."""
 
-    def __init__(self, stream: TextIO = sys.stderr, *, now: Callable[[], float] = time.monotonic) -> None:
-        self._stream, self._now = stream, now
-        self._live = stream.isatty()
+    def __init__(self, stream: TextIO | None = None, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._stream, self._now = stream or sys.stderr, now
+        self._live = self._stream.isatty()
         self._stage: Stage | None = None
         self._next = 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -17,9 +18,15 @@ if TYPE_CHECKING:
 
 
 class _Server(HTTPServer):
-    """One connection at a time, a short queue, no waiting for slow callers."""
+    """One connection at a time, a short queue, no waiting for slow callers; IPv6 and IPv4 where both are."""
 
     request_queue_size = 16
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
 
 def _handler(board: Board) -> type[BaseHTTPRequestHandler]:
@@ -44,9 +51,9 @@ def _handler(board: Board) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def serving(board: Board, *, port: int = PROGRESS_PORT, host: str = "0.0.0.0") -> Iterator[int]:
+def serving(board: Board, *, port: int = PROGRESS_PORT) -> Iterator[int]:
     """Serve progress in a thread while the block runs; yields the port (0 asks for a free one)."""
-    server = _Server((host, port), _handler(board))
+    server = _Server(("", port), _handler(board))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

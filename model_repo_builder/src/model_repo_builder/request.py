@@ -34,11 +34,11 @@ def read(kind: type[M], text: str | None, *, variable: str) -> M:
         raise refusal_of(error, variable=variable) from None
 
 
-def refusal_of(error: ValidationError, *, variable: str) -> Refused:
-    """Return the first thing wrong with a request, under the name that the user wrote it."""
+def refusal_of(error: ValidationError, *, variable: str, part: str | None = None) -> Refused:
+    """Return the first thing wrong with a request (or with one part of it), under the name that the user wrote it."""
     first = error.errors(include_url=False, include_context=False)[0]
     return Refused(
-        field=spec_field(first["loc"]) or variable,
+        field=spec_field((part, *first["loc"]) if part else first["loc"]) or variable,
         value=clip(str(told if isinstance(told := first["input"], str | int) else json.dumps(told)), 200),
         message=first["msg"].lower(),
         remedy="give a value that the field's schema allows (kubectl explain yolodeployment.spec)",

@@ -1,0 +1,92 @@
+"""Assembling a Triton model: every byte verified, nothing half, the client's config."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+import pytest
+
+from model_repo_builder.errors import Failed, Refused
+from model_repo_builder.repository import assemble
+from model_repo_builder.triton_config import parse
+from tests.model_repo_builder.making import Bench, TinyYolo, pvc, request
+from tests.model_repo_builder.test_store import DAMAGES
+from yolofleet.api.build import ServeRequest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def key(bench: Bench) -> str:
+    TinyYolo().save(bench.source / "m.onnx")
+    wanted = request(pvc("m.onnx"))
+    assert bench.build(wanted).outcome == "Published"
+    return wanted.key
+
+
+def serve(key: str, **more: object) -> ServeRequest:
+    return ServeRequest.model_validate({"key": key, "modelName": "gate", "maxBatchSize": 4, **more})
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_model_is_assembled(key: str, bench: Bench) -> None:
+    models = bench.root / "models"
+    folder = assemble(bench.store, serve(key, instances=2, queueDelayMicroseconds=300), models)
+    assert folder == models / "gate"
+    assert files(models) == ["gate/1/model.onnx", "gate/config.pbtxt"]
+    assert (folder / "1/model.onnx").read_bytes() == (bench.root / "store" / key / "model.onnx").read_bytes()
+    config = parse((folder / "config.pbtxt").read_text())
+    assert (config.name, config.max_batch_size, config.instance_group[0].count) == ("gate", 4, 2)
+    assert config.dynamic_batching.max_queue_delay_microseconds == 300
+    metadata = ast.literal_eval(config.parameters["metadata"].string_value)
+    assert metadata["names"] == {0: "thing 0", 1: "thing 1"}
+    assert metadata["batch"] == 1
+
+
+def test_the_batch_is_never_larger_than_what_was_built(key: str, bench: Bench) -> None:
+    folder = assemble(bench.store, serve(key, maxBatchSize=64), bench.root / "models")
+    assert parse((folder / "config.pbtxt").read_text()).max_batch_size == 8
+
+
+def test_a_restarted_init_container_does_it_again(key: str, bench: Bench) -> None:
+    models = bench.root / "models"
+    (models / ".gate.partial" / "1").mkdir(parents=True)
+    (models / "gate").mkdir()
+    (models / "gate" / "stale").write_text("x")
+    assemble(bench.store, serve(key), models)
+    assemble(bench.store, serve(key), models)
+    assert files(models) == ["gate/1/model.onnx", "gate/config.pbtxt"]
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_engine_is_never_served(name: str, key: str, bench: Bench) -> None:
+    folder = bench.root / "store" / key
+    DAMAGES[name](folder)
+    with pytest.raises(Failed) as caught:
+        assemble(bench.store, serve(key), bench.root / "models")
+    assert "delete the YoloEngine" in caught.value.remedy
+    assert not (bench.root / "models" / "gate").exists()
+
+
+def test_an_engine_that_is_not_there_is_told(bench: Bench) -> None:
+    with pytest.raises(Failed, match="no engine is published") as caught:
+        assemble(bench.store, serve("0" * 64), bench.root / "models")
+    assert caught.value.value == "0" * 64
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", ".hidden", "a b", "-x", "é"])
+def test_a_name_that_leads_elsewhere_is_refused(name: str, key: str, bench: Bench) -> None:
+    with pytest.raises(Refused) as caught:
+        assemble(bench.store, serve(key, modelName=name), bench.root / "models")
+    assert (caught.value.field, caught.value.value) == ("modelName", name)
+
+
+def test_a_volume_that_is_not_there_is_told(key: str, bench: Bench) -> None:
+    (bench.root / "a-file").write_text("x")
+    with pytest.raises(Failed, match="can't be written"):
+        assemble(bench.store, serve(key), bench.root / "a-file")
