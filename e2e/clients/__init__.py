@@ -1,0 +1,1 @@
+"""Clients that run in pods of the builder image."""

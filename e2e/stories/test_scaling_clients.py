@@ -1,0 +1,52 @@
+"""Existing Ultralytics connections follow the replicas: up to four, and back to one without a failed request."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from e2e.fleet import ROOT, Client, Fleet, url_of
+
+TINY = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
+CLIENTS, RATE = 40, 1.0
+COUNT = re.compile(r"^nv_inference_request_success\{[^}]*\} (\d+)", re.MULTILINE)
+
+
+def served(fleet: Fleet, name: str) -> dict[str, int]:
+    """Return the requests that each pod has answered so far, from Triton's own counters."""
+    counts = {}
+    for pod in fleet.items("pods", f"yolofleet.dev/deployment={name}"):
+        if "deletionTimestamp" in pod["metadata"]:
+            continue
+        path = f"/api/v1/namespaces/{fleet.namespace}/pods/{pod['metadata']['name']}:8002/proxy/metrics"
+        counts[pod["metadata"]["name"]] = sum(map(int, COUNT.findall(fleet.kubectl("get", "--raw", path))))
+    return counts
+
+
+def test_connections_spread_over_new_replicas_and_leave_those_that_go(fleet: Fleet) -> None:
+    """1 → 4: within 60 s each pod has 2/3 to 3/2 of the mean rate; 4 → 1: not one request fails."""
+    fleet.deploy("gate", engine=TINY)
+    fleet.wait_serving("gate")
+    seconds = 200
+    arguments = ["--url", url_of(fleet, "gate"), "--clients", str(CLIENTS), "--rate", str(RATE)]
+    client: Client = fleet.client(
+        "client", ROOT / "e2e/clients/open_loop.py", [*arguments, "--seconds", str(seconds), "--size", "64"]
+    )
+    client.started()
+    fleet.deploy("gate", engine=TINY, scaling={"minReplicas": 4})
+    fleet.wait_serving("gate", 4)
+    time.sleep(20)  # two connection ages: what connected before the new replicas has moved on
+    before = served(fleet, "gate")
+    time.sleep(40)
+    after = served(fleet, "gate")
+    rates = {name: (after[name] - before[name]) / 40 for name in after}
+    mean = sum(rates.values()) / len(rates)
+    print("frames per second by pod:", {name: round(rate, 2) for name, rate in rates.items()}, "mean", round(mean, 2))
+    assert len(rates) == 4
+    assert all(mean * 2 / 3 <= rate <= mean * 3 / 2 for rate in rates.values()), rates
+    fleet.deploy("gate", engine=TINY, scaling={"minReplicas": 1})
+    fleet.wait_serving("gate", 1)
+    last = client.finished(timeout_s=seconds + 60)[-1]
+    print("client:", last)
+    assert last.get("failed", 0) == 0, last["errors"]
+    assert last["ok"] > CLIENTS * RATE * seconds * 0.5
