@@ -109,6 +109,8 @@ class Cache:
         self._index(key, kept)
         if known is None or _differs(kind, known, kept):
             self._touch(key, kept)
+            if known is not None and _belongs(known) != _belongs(kept):
+                self._touch(key, known)  # who lost it must know, too
         return True
 
     def remove(self, kind: str, obj: Object) -> None:
@@ -157,10 +159,15 @@ class Cache:
 
 
 def newer(obj: Object, known: Object) -> bool:
-    """Tell whether an object replaces the known one: another uid, or a higher resourceVersion."""
-    if obj["metadata"].get("uid") != known["metadata"].get("uid"):
-        return True
+    """Tell whether an object replaces the known one; versions grow over all incarnations of a name."""
     return int(obj["metadata"]["resourceVersion"]) > int(known["metadata"]["resourceVersion"])
+
+
+def _belongs(obj: Object) -> tuple[Any, ...]:
+    meta = obj["metadata"]
+    labels = meta.get("labels", {})
+    owners = frozenset(owner["uid"] for owner in meta.get("ownerReferences", []))
+    return labels.get(DEPLOYMENT_LABEL), labels.get(ENGINE_LABEL), owners
 
 
 def _differs(kind: str, old: Object, new: Object) -> bool:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from yolofleet.api.base import ApiModel
 from yolofleet.api.build import BuildResult, Failure, Progress
+from yolofleet.api.conditions import Condition
 from yolofleet.api.migpool import MigPoolSpec, MigPoolStatus
+from yolofleet.api.serving import amount
 from yolofleet.api.yolodeployment import YoloDeploymentSpec, YoloDeploymentStatus
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
+from yolofleet.planning.profiles import known
 from yolofleet.planning.snapshot import (
     DeploymentView,
     EngineView,
@@ -32,24 +38,26 @@ from yolofleet.render.meta import (
 )
 
 Object = dict[str, Any]
-DEVICE_PREFIX = "nvidia.com/"
+S = TypeVar("S", bound=ApiModel)
 _DEVICE = re.compile(r"^nvidia\.com/(gpu|mig-.+)$")
 
 
 def node(obj: Object) -> NodeView:
     """Read a Node."""
-    status = obj.get("status", {})
-    conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
-    devices = {
-        name: int(count) for name, count in status.get("allocatable", {}).items() if _DEVICE.match(name) and int(count)
-    }
+    status = obj.get("status") or {}
+    conditions = {c["type"]: c["status"] for c in status.get("conditions") or []}
     return NodeView(
         name=obj["metadata"]["name"],
         ready=conditions.get("Ready") == "True",
         schedulable=not obj.get("spec", {}).get("unschedulable", False),
-        labels=obj["metadata"].get("labels", {}),
-        devices=devices,
+        labels=obj["metadata"].get("labels") or {},
+        devices=devices(status.get("allocatable") or {}),
     )
+
+
+def devices(resources: Mapping[str, Any]) -> dict[str, int]:
+    """Return the GPU devices among resources; Kubernetes writes a thousand of them as `1k`."""
+    return {name: count for name, told in resources.items() if _DEVICE.match(name) and (count := int(amount(told)))}
 
 
 def pool(obj: Object) -> PoolView:
@@ -59,8 +67,8 @@ def pool(obj: Object) -> PoolView:
         name=meta["name"],
         generation=meta.get("generation", 0),
         created=meta.get("creationTimestamp", ""),
-        spec=MigPoolSpec.model_validate(obj.get("spec", {})),
-        conditions=MigPoolStatus.model_validate(obj.get("status") or {}).conditions,
+        spec=MigPoolSpec.model_validate(obj.get("spec") or {}),
+        conditions=_status(MigPoolStatus, obj).conditions,
     )
 
 
@@ -75,18 +83,46 @@ def deployment(
         uid=meta["uid"],
         generation=meta.get("generation", 0),
         spec=YoloDeploymentSpec.model_validate(obj["spec"]),
-        status=YoloDeploymentStatus.model_validate(obj.get("status") or {}),
+        status=_status(YoloDeploymentStatus, obj),
         groups=groups,
         pods=pods,
         refusals=refusals,
     )
 
 
+def _status(kind: type[S], obj: Object) -> S:
+    """Read a status, without the fields that another version wrote and this one cannot read."""
+    told: Object = obj.get("status") or {}
+    try:
+        return kind.model_validate(told)
+    except ValidationError as error:
+        foreign = {e["loc"][0] for e in error.errors() if e["loc"]}
+        return kind.model_validate({key: value for key, value in told.items() if key not in foreign})
+
+
+def conditions(obj: Object) -> list[Condition]:
+    """Read the conditions of any object of ours; none when they cannot be read."""
+    told = (obj.get("status") or {}).get("conditions") or []
+    return _status(MigPoolStatus, {"status": {"conditions": told}}).conditions
+
+
+def owned_by(obj: Object, uid: str) -> bool:
+    """Tell whether an object names this owner."""
+    return any(owner.get("uid") == uid for owner in obj["metadata"].get("ownerReferences") or [])
+
+
+def serves(obj: Object, uid: str) -> bool:
+    """Tell whether a Deployment is one that we made for this owner; anybody may copy labels."""
+    meta = obj["metadata"]
+    profile = (meta.get("annotations") or {}).get(PROFILE_ANNOTATION, "")
+    return "deletionTimestamp" not in meta and owned_by(obj, uid) and known(profile)
+
+
 def group(obj: Object) -> GroupView:
     """Read a Deployment of ours."""
-    meta, spec, status = obj["metadata"], obj["spec"], obj.get("status", {})
-    annotations = meta.get("annotations", {})
-    failures = [c for c in status.get("conditions", []) if c["type"] == "ReplicaFailure" and c["status"] == "True"]
+    meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
+    annotations = meta.get("annotations") or {}
+    failures = [c for c in status.get("conditions") or [] if c["type"] == "ReplicaFailure" and c["status"] == "True"]
     return GroupView(
         name=meta["name"],
         uid=meta["uid"],
@@ -106,8 +142,8 @@ def group(obj: Object) -> GroupView:
 
 def pod(obj: Object) -> PodView:
     """Read a serving pod."""
-    meta, status = obj["metadata"], obj.get("status", {})
-    conditions = {c["type"]: c for c in status.get("conditions", [])}
+    meta, status = obj["metadata"], obj.get("status") or {}
+    conditions = {c["type"]: c for c in status.get("conditions") or []}
     scheduled = conditions.get("PodScheduled", {})
     unplaced = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
     return PodView(
@@ -123,14 +159,14 @@ def pod(obj: Object) -> PodView:
 
 
 def _last_end(container: Object) -> Object:
-    for state in (container.get("state", {}), container.get("lastState", {})):
+    for state in (container.get("state") or {}, container.get("lastState") or {}):
         if (ended := state.get("terminated")) and ended.get("exitCode", 0) != 0:
             return dict(ended)
     return {}
 
 
 def _init_failure(status: Object) -> Failure | None:
-    for container in status.get("initContainerStatuses", []):
+    for container in status.get("initContainerStatuses") or []:
         ended = _last_end(container)
         if ended and not container.get("ready"):
             return _failure(ended.get("message", "")) or Failure(message=_told(ended)[:1024])
@@ -138,10 +174,10 @@ def _init_failure(status: Object) -> Failure | None:
 
 
 def _crash(status: Object) -> str:
-    for container in status.get("containerStatuses", []):
+    for container in status.get("containerStatuses") or []:
         if (ended := _last_end(container)) and not container.get("ready"):
             return f"{container['name']}: {_told(ended)}"[:1024]
-        waiting = container.get("state", {}).get("waiting", {})
+        waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerError"):
             return f"{container['name']}: {waiting['reason']}: {waiting.get('message', '')}"[:1024]
     return ""
@@ -162,14 +198,14 @@ def _failure(message: str) -> Failure | None:
 def engine(obj: Object, *, job: JobView | None, progress: Progress | None, refused: str) -> EngineView:
     """Read a YoloEngine with its Job."""
     meta = obj["metadata"]
-    owners = [o for o in meta.get("ownerReferences", []) if o.get("kind") == "YoloDeployment"]
+    owners = [o for o in meta.get("ownerReferences") or [] if o.get("kind") == "YoloDeployment"]
     return EngineView(
         namespace=meta["namespace"],
         name=meta["name"],
         uid=meta["uid"],
         generation=meta.get("generation", 0),
         spec=YoloEngineSpec.model_validate(obj["spec"]),
-        status=YoloEngineStatus.model_validate(obj.get("status") or {}),
+        status=_status(YoloEngineStatus, obj),
         owners=tuple(Owner(o["name"], o["uid"]) for o in owners),
         job=job,
         progress=progress,
@@ -178,31 +214,36 @@ def engine(obj: Object, *, job: JobView | None, progress: Progress | None, refus
 
 
 def job(obj: Object, pods: list[Object]) -> JobView:
-    """Read a build Job and its pods; the newest pod speaks."""
-    meta, status = obj["metadata"], obj.get("status", {})
-    ended = {c["type"]: c for c in status.get("conditions", []) if c["status"] == "True"}
+    """Read a build Job and those pods that are its own; the newest speaks."""
+    meta, status = obj["metadata"], obj.get("status") or {}
+    ended = {c["type"]: c for c in status.get("conditions") or [] if c["status"] == "True"}
+    end = ended.get("Complete") or ended.get("Failed") or {}
     failed = ended.get("Failed", {})
-    newest = max(pods, key=lambda p: p["metadata"].get("creationTimestamp", ""), default=None)
-    seen = newest.get("status", {}) if newest else {}
+    own = (pod for pod in pods if owned_by(pod, meta["uid"]))
+    newest = max(own, key=lambda p: p["metadata"].get("creationTimestamp", ""), default=None)
+    seen = (newest.get("status") or {}) if newest else {}
     return JobView(
         uid=meta["uid"],
-        active=not ended,
+        active=not end,
         succeeded="Complete" in ended,
         failed=bool(failed),
         message=_job_message(failed, seen),
         pod_ip=seen.get("podIP") if seen.get("phase") == "Running" else None,
         waiting=_waiting(seen),
         result=_result(seen),
+        spoke=any((c.get("state") or {}).get("terminated") for c in _containers(seen)),
+        ended=datetime.fromisoformat(end["lastTransitionTime"]) if end.get("lastTransitionTime") else None,
+        terminating="deletionTimestamp" in meta,
     )
 
 
 def _containers(status: Object) -> list[Object]:
-    return list(status.get("containerStatuses", []))
+    return list(status.get("containerStatuses") or [])
 
 
 def _result(status: Object) -> BuildResult | None:
     for container in _containers(status):
-        if ended := container.get("state", {}).get("terminated"):
+        if ended := (container.get("state") or {}).get("terminated"):
             try:
                 return BuildResult.model_validate_json(ended.get("message", ""))
             except ValidationError:
@@ -212,16 +253,16 @@ def _result(status: Object) -> BuildResult | None:
 
 def _job_message(failed: Object, status: Object) -> str:
     for container in _containers(status):
-        if ended := container.get("state", {}).get("terminated"):
+        if ended := (container.get("state") or {}).get("terminated"):
             return f"the build's container ended: {ended.get('reason', '')}, exit code {ended.get('exitCode')}"
     return f"the build's Job failed: {failed.get('message', '')}" if failed else ""
 
 
 def _waiting(status: Object) -> str:
-    for condition in status.get("conditions", []):
+    for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return f"waits for a node: {condition.get('message', '')}"
     for container in _containers(status):
-        if (state := container.get("state", {}).get("waiting")) and state.get("message"):
+        if (state := (container.get("state") or {}).get("waiting")) and state.get("message"):
             return f"{state.get('reason', '')}: {state['message']}"
     return ""

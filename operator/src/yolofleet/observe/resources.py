@@ -35,13 +35,16 @@ def trimmed(obj: Object) -> Object:
         kept["spec"] = {"replicas": obj["spec"].get("replicas", 1)}
     elif obj.get("kind") == "Pod":
         spec = obj["spec"]
-        resources = [c.get("resources", {}).get("limits", {}) for c in spec.get("containers", [])]
+        resources = [(c.get("resources") or {}).get("limits") or {} for c in spec.get("containers") or []]
         kept["spec"] = {"nodeName": spec.get("nodeName"), "limits": resources}
     elif obj.get("kind") == "Node":
         kept["spec"] = {"unschedulable": obj.get("spec", {}).get("unschedulable", False)}
-        status = obj.get("status", {})
-        ready = [c for c in status.get("conditions", []) if c.get("type") == "Ready"]
-        return kept | {"status": {"allocatable": status.get("allocatable", {}), "conditions": ready}}
+        status = obj.get("status") or {}
+        # Without its heartbeat: that alone would bring every deployment's turn every few seconds.
+        ready = [
+            {"type": "Ready", "status": c.get("status")} for c in status.get("conditions") or [] if c["type"] == "Ready"
+        ]
+        return kept | {"status": {"allocatable": status.get("allocatable") or {}, "conditions": ready}}
     elif "spec" in obj and obj.get("kind") != "Job":
         kept["spec"] = obj["spec"]
     if "status" in obj:

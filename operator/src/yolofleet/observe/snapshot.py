@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -26,6 +27,7 @@ from yolofleet.render.meta import DEPLOYMENT_LABEL, ENGINE_LABEL
 
 Object = dict[str, Any]
 Name = tuple[str, str]
+V = TypeVar("V")
 
 
 class Observer:
@@ -35,16 +37,16 @@ class Observer:
         self._cache = cache
         self._policy = policy
         self._engines: dict[Name, EngineView] = {}
-        self._used: tuple[tuple[int, int], Mapping[str, int]] = ((-1, -1), {})
+        self._used: tuple[int, Mapping[tuple[str, str], int]] = (-1, {})
         self._nodes: tuple[int, tuple[NodeView, ...], tuple[PoolView, ...]] = (-1, (), ())
         self._progress: dict[Name, Progress] = {}
         self._refusals: dict[Key, tuple[Refusal, ...]] = {}
         self._told: set[Key] = set()
+        self._unreadable: dict[Key, UnreadableView] = {}
 
     def look(self, keys: frozenset[Key], now: datetime) -> tuple[Snapshot, tuple[UnreadableView, ...]]:
         """Return the snapshot for these keys, and the objects among them that cannot be read."""
-        unreadable: list[UnreadableView] = []
-        deployments = [view for key in sorted(keys) if (view := self._deployment(key, unreadable)) is not None]
+        deployments = [view for key in sorted(keys) if (view := self._deployment(key)) is not None]
         engines = self._all_engines()
         nodes, pools = self._nodes_and_pools()
         due = tuple(sorted((key.namespace, key.name) for key in keys if key.kind == "YoloEngine"))
@@ -62,7 +64,7 @@ class Observer:
             builds_running=len(running),
             devices_used=self._devices_used(),
         )
-        return snapshot, tuple(unreadable)
+        return snapshot, tuple(self._unreadable[key] for key in sorted(keys) if key in self._unreadable)
 
     def hear(self, key: Key, told: Progress) -> bool:
         """Take what a build says of itself; False when it is no news."""
@@ -94,40 +96,51 @@ class Observer:
         self._progress = {name: told for name, told in self._progress.items() if name in running}
         return found
 
-    def _deployment(self, key: Key, unreadable: list[UnreadableView]) -> DeploymentView | None:
+    def _deployment(self, key: Key) -> DeploymentView | None:
         obj = self._cache.get(key) if key.kind == "YoloDeployment" else None
         if obj is None or "deletionTimestamp" in obj["metadata"]:
+            self._unreadable.pop(key, None)
             return None
-        namespace, name = key.namespace, key.name
+        namespace, name, uid = key.namespace, key.name, obj["metadata"]["uid"]
         groups = self._cache.labelled("Deployment", namespace, DEPLOYMENT_LABEL, name)
+        ours = [g for g in groups if reading.serves(g, uid)]
         pods = self._cache.labelled("Pod", namespace, DEPLOYMENT_LABEL, name)
-        try:
-            return reading.deployment(
+        return self._read(
+            key,
+            obj,
+            lambda: reading.deployment(
                 obj,
-                groups=tuple(reading.group(g) for g in groups if "deletionTimestamp" not in g["metadata"]),
+                groups=tuple(reading.group(g) for g in ours),
                 pods=tuple(reading.pod(p) for p in pods),
                 refusals=self._refusals.get(key, ()),
-            )
+            ),
+        )
+
+    def _read(self, key: Key, obj: Object, read: Callable[[], V]) -> V | None:
+        """Read one object; one that cannot be read must not stop the pass for all others."""
+        self._unreadable.pop(key, None)
+        try:
+            return read()
         except ValidationError as error:
-            unreadable.append(_unreadable(key, obj, error))
+            self._unreadable[key] = _unreadable(key, obj, error)
             return None
 
     def _all_engines(self) -> Mapping[Name, EngineView]:
         """Return all engines; only those of which something changed are read anew."""
         stale, self._cache.stale_engines = self._cache.stale_engines, set()
         for key in stale | self._told:
+            self._engines.pop((key.namespace, key.name), None)
+            self._unreadable.pop(key, None)
             obj = self._cache.get(key)
             if obj is None or "deletionTimestamp" in obj["metadata"]:
-                self._engines.pop((key.namespace, key.name), None)
-            else:
-                self._engines[(key.namespace, key.name)] = self._engine(key, obj)
+                continue
+            if (view := self._read(key, obj, partial(self._engine, key, obj))) is not None:
+                self._engines[(key.namespace, key.name)] = view
         self._told.clear()
         return dict(self._engines)
 
     def _engine(self, key: Key, obj: Object) -> EngineView:
         job = self._cache.get(Key("Job", key.namespace, key.name))
-        if job is not None and "deletionTimestamp" in job["metadata"]:
-            job = None
         pods = [
             pod
             for pod in self._cache.labelled("Pod", key.namespace, ENGINE_LABEL, key.name)
@@ -140,30 +153,43 @@ class Observer:
     def _nodes_and_pools(self) -> tuple[tuple[NodeView, ...], tuple[PoolView, ...]]:
         if self._nodes[0] != self._cache.generation:
             nodes = tuple(reading.node(obj) for _, obj in sorted(self._cache.all("Node").items()))
-            pools = tuple(reading.pool(obj) for _, obj in sorted(self._cache.all("MigPool").items()))
-            self._nodes = (self._cache.generation, nodes, pools)
+            self._unreadable = {key: told for key, told in self._unreadable.items() if key.kind != "MigPool"}
+            read = [
+                self._read(key, obj, partial(reading.pool, obj))
+                for key, obj in sorted(self._cache.all("MigPool").items())
+            ]
+            self._nodes = (self._cache.generation, nodes, tuple(pool for pool in read if pool is not None))
         return self._nodes[1], self._nodes[2]
 
     def _by_owner(self, deployments: list[DeploymentView]) -> dict[str, tuple[Name, ...]]:
         return {d.uid: tuple((key.namespace, key.name) for key in self._cache.owned(d.uid)) for d in deployments}
 
-    def _devices_used(self) -> Mapping[str, int]:
-        stamp = (self._cache.versions["Pod"], self._cache.generation)
+    def _devices_used(self) -> Mapping[tuple[str, str], int]:
+        stamp = self._cache.versions["Pod"]
         if self._used[0] != stamp:
             self._used = (stamp, self._counted())
         return self._used[1]
 
-    def _counted(self) -> Mapping[str, int]:
-        used: Counter[str] = Counter()
+    def _counted(self) -> Mapping[tuple[str, str], int]:
+        used: Counter[tuple[str, str]] = Counter()
         for pod in self._cache.all("Pod").values():
-            if pod["spec"].get("nodeName") and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
+            node = pod["spec"].get("nodeName")
+            if node and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
                 for limits in pod["spec"]["limits"]:
-                    used.update({n: int(c) for n, c in limits.items() if n.startswith(reading.DEVICE_PREFIX)})
-        return {resource: used[resource] for node in self._nodes[1] for resource in node.devices}
+                    used.update({(node, resource): count for resource, count in reading.devices(limits).items()})
+        return used
 
 
 def _unreadable(key: Key, obj: Object, error: ValidationError) -> UnreadableView:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     told = f"spec.{where}: {first['msg']} (got {str(first['input'])[:100]!r}); mend the field, or upgrade the operator"
-    return UnreadableView(key.kind, key.namespace, key.name, obj["metadata"].get("generation", 0), told)
+    return UnreadableView(
+        key.kind,
+        key.namespace,
+        key.name,
+        obj["metadata"].get("generation", 0),
+        told,
+        status=obj.get("status") or {},
+        conditions=reading.conditions(obj),
+    )

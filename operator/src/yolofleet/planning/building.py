@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from yolofleet.api.build import Failure
@@ -12,6 +12,9 @@ from yolofleet.planning.snapshot import EngineView, JobView, Policy
 
 MAX_BACKOFF_S = 3600
 QUEUE_RECHECK_S = 15
+LAST_WORDS_S = 10
+"""Jobs and pods are watched apart: so long a Job's end waits for what its pod says of it."""
+WAITING = "waiting: "
 TRY_AGAIN = "delete the YoloEngine to have it built anew"
 
 
@@ -36,13 +39,20 @@ def step(view: EngineView, *, policy: Policy, now: datetime, free_builds: int) -
     """Return the next step for one engine; `free_builds` is how many more builds may run."""
     if view.status.artifact is not None:
         return EnginePlan(view, view.status, ready=True, reason=Reason.PUBLISHED, message="in the store, verified")
-    if view.job is None:
+    job = view.job
+    if job is not None and job.result is not None and job.result.artifact is not None:
+        return _published(view, job)
+    if job is None or job.terminating:
         return _without_job(view, now=now, free_builds=free_builds)
-    if view.job.result is not None and view.job.result.artifact is not None:
-        return _published(view, view.job)
-    if view.job.failed or view.job.succeeded or view.job.result is not None:
-        return _failed(view, view.job, policy=policy, now=now)
-    return _running(view, view.job, step_percent=policy.progress_step_percent)
+    if (job.failed or job.succeeded) and (due := _last_words_due(job)) is not None and now < due:
+        return replace(_running(view, job, step_percent=policy.progress_step_percent), due=due)
+    if job.failed or job.succeeded or job.result is not None:
+        return _failed(view, job, policy=policy, now=now)
+    return _running(view, job, step_percent=policy.progress_step_percent)
+
+
+def _last_words_due(job: JobView) -> datetime | None:
+    return job.ended + timedelta(seconds=LAST_WORDS_S) if job.ended and not job.spoke else None
 
 
 def _without_job(view: EngineView, *, now: datetime, free_builds: int) -> EnginePlan:
@@ -57,6 +67,8 @@ def _without_job(view: EngineView, *, now: datetime, free_builds: int) -> Engine
     if view.refused:
         remedy = "raise the quota of the namespace, or free what it counts"
         return _held(view, Reason.BUILD_QUOTA_EXCEEDED, f"{view.refused}; {remedy}")
+    if view.job is not None:
+        return _held(view, Reason.QUEUED, "waits for its former Job to be gone")
     if free_builds <= 0:
         told = "waits for another build to end: builds.maxConcurrent of the MigPool is reached"
         return _held(view, Reason.QUEUED, told, due=now + timedelta(seconds=QUEUE_RECHECK_S))
@@ -90,7 +102,12 @@ def _failed(view: EngineView, job: JobView, *, policy: Policy, now: datetime) ->
     if job.result is not None and job.result.outcome == "Refused":
         status = view.status.model_copy(update={"failure": failure, "next_attempt_time": None, "attempts": attempts})
         return EnginePlan(view, status, ready=False, reason=Reason.BUILD_REFUSED, message=failure.sentence())
-    due = now + timedelta(seconds=backoff_s(attempts, first_s=policy.backoff_s))
+    known = view.status.next_attempt_time if view.status.failure is not None else None
+    due = (
+        datetime.fromisoformat(known)
+        if known is not None
+        else now + timedelta(seconds=backoff_s(attempts, first_s=policy.backoff_s))
+    )
     told = due.isoformat(timespec="seconds")
     status = view.status.model_copy(update={"failure": failure, "next_attempt_time": told, "attempts": attempts})
     message = f"{failure.sentence()}; attempt {attempts + 1} at {told}"
@@ -118,6 +135,8 @@ def _running(view: EngineView, job: JobView, *, step_percent: int) -> EnginePlan
         update = {"stage": seen.stage, "progress_percent": seen.percent, "message": seen.message}
         status = status.model_copy(update=update)
     elif job.waiting:
-        status = status.model_copy(update={"message": job.waiting[:256]})
+        status = status.model_copy(update={"message": f"{WAITING}{job.waiting}"[:256]})
+    elif status.message.startswith(WAITING):
+        status = status.model_copy(update={"message": ""})
     told = f"{status.stage} {status.progress_percent} % {status.message}".rstrip()
     return EnginePlan(view, status, ready=False, reason=Reason.BUILDING, message=told)

@@ -11,6 +11,8 @@ from yolofleet.planning.replicas import Desired
 from yolofleet.planning.snapshot import DeploymentView, GroupView, PodView
 
 QUOTA_WORDS = "exceeded quota"
+STUCK = frozenset({Reason.BUILD_REFUSED, Reason.NOT_SUPPORTED, Reason.NO_MATCHING_PROFILE, Reason.POOL_NOT_FOUND})
+"""Nothing moves until somebody changes something."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def judge(
         engine_ready=Judged("True" if engine.ok else "False", engine.reason, engine.message),
         placed=_placed(view, choice, engine, wanted),
         objective_met=Judged("Unknown", Reason.NOT_MEASURED, "latency is not observed yet"),
-        progressing=_progressing(view, engine, wanted, engine_name),
+        progressing=_progressing(view, choice, engine, wanted, engine_name),
     )
 
 
@@ -90,25 +92,55 @@ def _no_room(waiting: list[PodView], choice: Choice, wanted: Desired) -> str:
     )
 
 
-def _progressing(view: DeploymentView, engine: Verdict, wanted: Desired, engine_name: str | None) -> Judged:
-    if broken := next((pod for pod in view.pods if pod.init_failure or pod.crash), None):
+def _progressing(
+    view: DeploymentView, choice: Choice | NoChoice, engine: Verdict, wanted: Desired, engine_name: str | None
+) -> Judged:
+    if view.spec.suspend:
+        return _stopping(view)
+    if broken := next((pod for pod in view.pods if (pod.init_failure or pod.crash) and not pod.terminating), None):
         why = broken.init_failure.sentence() if broken.init_failure else broken.crash
         return Judged("True", Reason.MODEL_NOT_LOADED, f"pod {broken.name}: {why}")
-    group = next(iter(view.groups), None)
-    if group is None:
-        return Judged("False" if view.spec.suspend else "True", engine.reason, engine.message)
-    if engine_name and group.engine != engine_name:
-        return Judged("True", Reason.HELD_BACK, f"still serving YoloEngine {group.engine}: {engine.message}")
-    return _rollout(group, wanted)
+    if not view.groups:
+        return _before_the_first(choice, engine)
+    if isinstance(choice, NoChoice):
+        return Judged("False", Reason.HELD_BACK, f"still serving on {view.groups[0].profile}: {choice.message}")
+    group = next((group for group in view.groups if group.profile == choice.profile), view.groups[0])
+    if group.profile != choice.profile or (engine_name and group.engine != engine_name):
+        return _replacing(group, choice, engine)
+    return _rollout(view, group, wanted)
 
 
-def _rollout(group: GroupView, wanted: Desired) -> Judged:
+def _stopping(view: DeploymentView) -> Judged:
+    left = sum(group.total_replicas for group in view.groups)
+    if left:
+        return Judged("True", Reason.SCALING, f"{left} replicas go: spec.suspend is true")
+    return Judged("False", Reason.SUSPENDED, "spec.suspend is true")
+
+
+def _before_the_first(choice: Choice | NoChoice, engine: Verdict) -> Judged:
+    reason, message = engine.reason, engine.message
+    if isinstance(choice, NoChoice):
+        reason, message = choice.reason, choice.message
+    return Judged("False" if reason in STUCK else "True", reason, message)
+
+
+def _replacing(group: GroupView, choice: Choice, engine: Verdict) -> Judged:
+    if engine.ok:
+        told = f"YoloEngine {group.engine} on {group.profile} is replaced: {engine.message}, on {choice.profile}"
+        return Judged("True", Reason.ROLLING_OUT, told)
+    told = f"still serving YoloEngine {group.engine} on {group.profile}: {engine.message}"
+    return Judged("False" if engine.reason in STUCK else "True", Reason.HELD_BACK, told)
+
+
+def _rollout(view: DeploymentView, group: GroupView, wanted: Desired) -> Judged:
     if group.replicas != wanted.replicas:
         return Judged("True", Reason.SCALING, f"{group.replicas} → {wanted.replicas} replicas: {wanted.message}")
     if not group.settled or group.updated_replicas < group.replicas or group.total_replicas > group.replicas:
-        told = f"{group.updated_replicas} of {group.replicas} replicas have YoloEngine {group.engine}"
+        told = f"{group.updated_replicas} of {group.replicas} replicas are renewed, with YoloEngine {group.engine}"
         return Judged("True", Reason.ROLLING_OUT, told)
     if group.ready_replicas < group.replicas:
-        told = f"{group.ready_replicas} of {group.replicas} replicas are ready; Triton is loading the rest"
-        return Judged("True", Reason.LOADING, told)
+        homeless = any(pod.unschedulable and not pod.terminating for pod in view.pods)
+        rest = "others wait for a slice" if homeless else "Triton is loading the rest"
+        told = f"{group.ready_replicas} of {group.replicas} replicas are ready; {rest}"
+        return Judged("True", Reason.NO_ROOM if homeless else Reason.LOADING, told)
     return Judged("False", Reason.STABLE, f"{group.ready_replicas} replicas on {group.profile}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from yolofleet.api.conditions import Reason
+from yolofleet.planning.pools import shared_out
 from yolofleet.planning.profiles import Offer, offers, same_profile, size_of
 from yolofleet.planning.snapshot import DeploymentView, NodeView, PoolView
 
@@ -14,7 +15,7 @@ DEFAULT_POOL = "default"
 
 @dataclass(frozen=True)
 class Choice:
-    """A profile, where it is offered, and why it was taken."""
+    """A profile, where it is offered, and why it was taken; `labels` are those of one node that offers it."""
 
     profile: str
     resource: str
@@ -23,6 +24,8 @@ class Choice:
     node_selector: tuple[tuple[str, str], ...]
     offered: int
     why: str
+    nodes: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,27 +36,48 @@ class NoChoice:
     message: str
 
 
-def choose(deployment: DeploymentView, nodes: Iterable[NodeView], pools: Iterable[PoolView]) -> Choice | NoChoice:
+@dataclass(frozen=True)
+class Stall:
+    """What one pool's own nodes offer, and the labels by which pods find them."""
+
+    offers: tuple[Offer, ...]
+    node_selector: tuple[tuple[str, str], ...] = ()
+
+
+Market = Mapping[str, Stall]
+"""All pools' stalls by name, laid out once per pass."""
+
+
+def market(nodes: Iterable[NodeView], pools: Iterable[PoolView]) -> Market:
+    """Lay out what every pool offers; where no MigPool is named `default`, that pool is every node."""
+    everywhere = tuple(nodes)
+    stalls = {
+        pool.name: Stall(offers(own), tuple(sorted(pool.spec.node_selector.match_labels.items())))
+        for pool, own, _ in shared_out(pools, everywhere)
+    }
+    return {DEFAULT_POOL: Stall(offers(everywhere))} | stalls
+
+
+def choose(deployment: DeploymentView, offered: Market) -> Choice | NoChoice:
     """Choose the profile: the one in use while it stays allowed and offered, else the smallest."""
     spec = deployment.spec.placement
-    pool = next((p for p in pools if p.name == spec.pool_ref.name), None)
-    if pool is None and spec.pool_ref.name != DEFAULT_POOL:
+    stall = offered.get(spec.pool_ref.name)
+    if stall is None:
         return NoChoice(
             Reason.POOL_NOT_FOUND,
             f"placement.poolRef.name: no MigPool is named {spec.pool_ref.name!r}; create it, or name another",
         )
-    selector = dict(pool.spec.node_selector.match_labels) if pool else {}
-    pooled = offers(node for node in nodes if _selected(node, selector))
-    allowed = [offer for offer in pooled if _allowed(offer, spec.profiles, spec.products)]
+    allowed = [offer for offer in stall.offers if _allowed(offer, spec.profiles, spec.products)]
     if not allowed:
-        return NoChoice(Reason.NO_MATCHING_PROFILE, _nothing(spec.profiles, spec.products, pooled))
+        return NoChoice(Reason.NO_MATCHING_PROFILE, _nothing(spec.profiles, spec.products, stall.offers))
     current = {group.profile for group in deployment.groups}
-    first = next((offer for offer in allowed if offer.profile in current), allowed[0])
-    return _chosen(first, allowed, selector, kept=first.profile in current)
-
-
-def _selected(node: NodeView, selector: dict[str, str]) -> bool:
-    return all(node.labels.get(key) == value for key, value in selector.items())
+    products = {group.profile: group.product for group in deployment.status.groups if group.product}
+    first = min(allowed, key=lambda o: (o.profile not in current, o.product != products.get(o.profile, o.product)))
+    # A TensorRT engine runs on the product that it was built for; ONNX runs on any.
+    exact = deployment.spec.engine.backend == "TensorRT"
+    alike = [o for o in allowed if (o.profile, o.resource) == (first.profile, first.resource)]
+    alike = [o for o in alike if o.product == first.product] if exact else alike
+    return _chosen(first, alike, stall, kept=first.profile in current)
 
 
 def _allowed(offer: Offer, profiles: list[str], products: list[str]) -> bool:
@@ -61,8 +85,7 @@ def _allowed(offer: Offer, profiles: list[str], products: list[str]) -> bool:
     return profile_fits and (not products or offer.product in products)
 
 
-def _chosen(first: Offer, allowed: list[Offer], selector: dict[str, str], *, kept: bool) -> Choice:
-    alike = [offer for offer in allowed if offer.profile == first.profile and offer.resource == first.resource]
+def _chosen(first: Offer, alike: list[Offer], stall: Stall, *, kept: bool) -> Choice:
     count = sum(offer.allocatable for offer in alike)
     why = "already serving on it" if kept else "the smallest profile that is offered and allowed"
     return Choice(
@@ -70,9 +93,11 @@ def _chosen(first: Offer, allowed: list[Offer], selector: dict[str, str], *, kep
         resource=first.resource,
         product=first.product or "",
         product_labels=tuple(sorted({offer.product_label for offer in alike if offer.product_label})),
-        node_selector=tuple(sorted(selector.items())),
+        node_selector=stall.node_selector,
         offered=count,
         why=f"{first.profile}: {why} ({count} on {len({offer.node for offer in alike})} nodes)",
+        nodes=tuple(sorted({offer.node for offer in alike})),
+        labels=first.labels,
     )
 
 

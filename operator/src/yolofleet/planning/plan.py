@@ -8,8 +8,9 @@ from yolofleet.api.recipe import Target
 from yolofleet.planning.building import EnginePlan, step
 from yolofleet.planning.engines import Verdict, Wish, target_of, unsupported, verdict, wish
 from yolofleet.planning.judging import Judgement, judge
-from yolofleet.planning.placing import Choice, NoChoice, choose
+from yolofleet.planning.placing import Choice, Market, NoChoice, choose, market
 from yolofleet.planning.pools import PoolPlan, pool_plans
+from yolofleet.planning.profiles import slug
 from yolofleet.planning.replicas import Desired, desired
 from yolofleet.planning.snapshot import DeploymentView, EngineView, GroupView, Owner, PoolView, Snapshot
 
@@ -46,12 +47,16 @@ class DeploymentPlan:
 
 @dataclass(frozen=True)
 class EngineOwners:
-    """A YoloEngine that should exist for these owners; without owners it should go."""
+    """A YoloEngine that should exist for these owners; without owners it should go.
+
+    `askers` names the deployments of this pass that say so: they come back when it cannot be written.
+    """
 
     namespace: str
     wish: Wish
     owners: tuple[Owner, ...]
     exists: bool
+    askers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ class Plan:
 def plan(snapshot: Snapshot) -> Plan:
     """Decide for every deployment and engine of the snapshot; same snapshot, same plan."""
     ordered = sorted(snapshot.deployments, key=lambda d: (d.namespace, d.name))
-    deployments = tuple(plan_deployment(view, snapshot) for view in ordered)
+    offered = market(snapshot.nodes, snapshot.pools)
+    deployments = tuple(plan_deployment(view, snapshot, offered) for view in ordered)
     return Plan(deployments, plan_owners(deployments, snapshot), plan_engines(snapshot), _pools(snapshot))
 
 
@@ -77,10 +83,10 @@ def _pools(snapshot: Snapshot) -> tuple[PoolPlan, ...]:
     return pool_plans(snapshot.pools, snapshot.nodes, snapshot.devices_used)
 
 
-def plan_deployment(view: DeploymentView, snapshot: Snapshot) -> DeploymentPlan:
+def plan_deployment(view: DeploymentView, snapshot: Snapshot, offered: Market) -> DeploymentPlan:
     """Decide for one deployment; what serves now goes on serving until its successor can."""
     wanted = desired(view.spec)
-    choice = choose(view, snapshot.nodes, snapshot.pools)
+    choice = choose(view, offered)
     asked = _asked(view, choice, snapshot)
     engine = snapshot.engines.get((view.namespace, asked.name)) if isinstance(asked, Wish) else None
     state = verdict(engine, name=asked.name) if isinstance(asked, Wish) else asked
@@ -103,8 +109,7 @@ def _asked(view: DeploymentView, choice: Choice | NoChoice, snapshot: Snapshot) 
     if view.spec.engine.backend == "TensorRT":
         if isinstance(choice, NoChoice):
             return Verdict(ok=False, reason=choice.reason, message="the engine waits for a slice to be built on")
-        labels = next(n.labels for n in snapshot.nodes if n.devices.get(choice.resource, 0) > 0)
-        target = target_of(view.spec, choice, labels)
+        target = target_of(view.spec, choice, dict(choice.labels))
     if isinstance(target, Verdict):
         return target
     return wish(view.spec, builder=snapshot.policy.builder, target=target)
@@ -126,24 +131,33 @@ def _groups(
     engine = ready or (snapshot.engines.get((view.namespace, current.engine)) if current else None)
     if engine is None:
         return (), tuple(group.name for group in view.groups)
-    surge = current.surge if current else True
-    if current is None or current.engine != engine.name:
-        surge = _spare(choice, snapshot)
-    made = GroupPlan(choice, wanted.replicas, engine, surge)
+    made = GroupPlan(choice, wanted.replicas, engine, _surges(view, current, engine, choice, snapshot))
     successor_serves = current is not None and current.ready_replicas >= max(1, min(wanted.replicas, current.replicas))
     others = tuple(group.name for group in view.groups if group.profile != choice.profile)
     return (made,), (() if successor_serves else others)
 
 
+def _surges(
+    view: DeploymentView, current: GroupView | None, engine: EngineView, choice: Choice, snapshot: Snapshot
+) -> bool:
+    """Tell whether new replicas come before old ones go; decided when an engine comes, taken back if it hangs."""
+    if view.spec.rollout.strategy != "Auto":
+        return view.spec.rollout.strategy == "Surge"
+    if current is None or current.engine != engine.name:
+        return _spare(choice, snapshot)
+    hangs = any(pod.unschedulable and not pod.terminating and pod.profile == slug(choice.profile) for pod in view.pods)
+    return current.surge and not hangs
+
+
 def _spare(choice: Choice, snapshot: Snapshot) -> bool:
-    """Tell whether a replica more than now fits; where that is unknown, a rollout goes in place and cannot hang."""
-    used = snapshot.devices_used.get(choice.resource)
-    return used is not None and used < choice.offered
+    """Tell whether a replica more than now fits, as far as other people's pods leave room."""
+    return sum(snapshot.devices_used.get((node, choice.resource), 0) for node in choice.nodes) < choice.offered
 
 
 def plan_owners(deployments: tuple[DeploymentPlan, ...], snapshot: Snapshot) -> tuple[EngineOwners, ...]:
     """Return which engines should exist for whom, as far as these deployments change it."""
     wanted: dict[tuple[str, str], tuple[Wish, dict[str, Owner]]] = {}
+    askers: dict[tuple[str, str], list[str]] = {}
     for planned in deployments:
         view, in_use = planned.view, _in_use(planned)
         me = Owner(view.name, view.uid)
@@ -151,14 +165,19 @@ def plan_owners(deployments: tuple[DeploymentPlan, ...], snapshot: Snapshot) -> 
             engine = snapshot.engines[key]
             known = {owner.uid: owner for owner in engine.owners}
             _, owners = wanted.setdefault(key, (Wish(engine.name, engine.spec), known))
+            askers.setdefault(key, []).append(view.name)
             owners.pop(me.uid, None)
             if engine.name in in_use:
                 owners[me.uid] = me
         if planned.wish and (view.namespace, planned.wish.name) not in snapshot.engines:
-            _, owners = wanted.setdefault((view.namespace, planned.wish.name), (planned.wish, {}))
+            key = (view.namespace, planned.wish.name)
+            _, owners = wanted.setdefault(key, (planned.wish, {}))
+            askers.setdefault(key, []).append(view.name)
             owners[me.uid] = me
     return tuple(
-        EngineOwners(key[0], made, tuple(sorted(owners.values(), key=lambda o: o.uid)), key in snapshot.engines)
+        EngineOwners(
+            key[0], made, tuple(sorted(owners.values(), key=lambda o: o.uid)), key in snapshot.engines, (*askers[key],)
+        )
         for key, (made, owners) in sorted(wanted.items(), key=lambda item: item[0])
     )
 

@@ -1,9 +1,9 @@
-"""What a MigPool's nodes offer, and who else claims them."""
+"""Which nodes a MigPool has, what they offer, and who else claims them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from yolofleet.planning.profiles import offers, size_of
@@ -21,30 +21,44 @@ class PoolPlan:
 
 
 def pool_plans(
-    pools: tuple[PoolView, ...], nodes: tuple[NodeView, ...], used: Mapping[str, int]
+    pools: Iterable[PoolView], nodes: Iterable[NodeView], used: Mapping[tuple[str, str], int]
 ) -> tuple[PoolPlan, ...]:
-    """Return one plan per pool; a node belongs to the oldest pool that selects it, ties by name."""
-    owner: dict[str, str] = {}
+    """Return one plan per pool; `used` counts this fleet's devices by node and resource."""
     plans = []
-    for pool in sorted(pools, key=lambda p: (p.created, p.name)):
-        selected = [node for node in nodes if node.devices and _selects(pool, node)]
-        contested = tuple((node.name, owner[node.name]) for node in selected if node.name in owner)
-        own = [node for node in selected if node.name not in owner]
-        owner |= {node.name: pool.name for node in own}
+    for pool, own, contested in shared_out(pools, nodes):
         plans.append(PoolPlan(pool, len(own), _slices(own, used), contested))
     return tuple(plans)
+
+
+def shared_out(
+    pools: Iterable[PoolView], nodes: Iterable[NodeView]
+) -> tuple[tuple[PoolView, tuple[NodeView, ...], tuple[tuple[str, str], ...]], ...]:
+    """Return each pool with its nodes, and the nodes that it claims in vain with the pool that has them.
+
+    A node belongs to the oldest pool that selects it, ties by name.
+    """
+    owner: dict[str, str] = {}
+    shares = []
+    offering = sorted((node for node in nodes if node.devices), key=lambda n: n.name)
+    for pool in sorted(pools, key=lambda p: (p.created, p.name)):
+        selected = [node for node in offering if _selects(pool, node)]
+        contested = tuple((node.name, owner[node.name]) for node in selected if node.name in owner)
+        own = tuple(node for node in selected if node.name not in owner)
+        owner |= {node.name: pool.name for node in own}
+        shares.append((pool, own, contested))
+    return tuple(shares)
 
 
 def _selects(pool: PoolView, node: NodeView) -> bool:
     return all(node.labels.get(key) == value for key, value in pool.spec.node_selector.match_labels.items())
 
 
-def _slices(nodes: list[NodeView], used: Mapping[str, int]) -> tuple[tuple[str, int, int], ...]:
+def _slices(nodes: Iterable[NodeView], used: Mapping[tuple[str, str], int]) -> tuple[tuple[str, int, int], ...]:
     totals: Counter[str] = Counter()
-    taken: dict[str, int] = {}
+    taken: Counter[str] = Counter()
     for offer in offers(nodes):
         totals[offer.profile] += offer.allocatable
-        taken[offer.profile] = used.get(offer.resource, 0)
+        taken[offer.profile] += used.get((offer.node, offer.resource), 0)
     return tuple(
         (profile, totals[profile], min(taken[profile], totals[profile])) for profile in sorted(totals, key=size_of)
     )

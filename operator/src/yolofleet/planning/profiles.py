@@ -2,7 +2,8 @@
 
 Strategies of NVIDIA's device plugin: *mixed* has one resource per profile (`nvidia.com/mig-1g.10gb`); *single*
 calls every slice `nvidia.com/gpu` and names the profile in the product label (`…-MIG-1g.10gb`); *none* has whole
-GPUs as `nvidia.com/gpu`, which is profile `gpu` here.
+GPUs as `nvidia.com/gpu`, which is profile `gpu` here. Names that the API does not know (`1c.3g.20gb`, renamed or
+shared resources) are left alone, not guessed at.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pydantic import TypeAdapter, ValidationError
+
+from yolofleet.api.base import Profile
 from yolofleet.planning.snapshot import NodeView
 
 WHOLE = "gpu"
@@ -18,6 +22,7 @@ GPU_RESOURCE = "nvidia.com/gpu"
 MIG_PREFIX = "nvidia.com/mig-"
 PRODUCT_LABEL = "nvidia.com/gpu.product"
 _SINGLE = re.compile(r"^(?P<product>.+)-MIG-(?P<profile>[1-9][0-9]?g\..+)$")
+_PROFILE: TypeAdapter[str] = TypeAdapter(Profile)
 _SIZE = re.compile(r"^(?P<compute>[0-9]+)g\.(?P<memory>[0-9]+)gb(?P<attributes>.*)$")
 
 
@@ -43,8 +48,8 @@ def size_of(profile: str) -> tuple[int, int, str]:
 
 
 def slug(profile: str) -> str:
-    """Return the profile as a part of object names: `1g.10gb+me` → `1g-10gb-me`."""
-    return re.sub(r"[^a-z0-9]+", "-", profile.lower()).strip("-")
+    """Return the profile as a part of object names: `1g.10gb+me` → `1g-10gb-me`, `1g.10gb-me` → `1g-10gb-no-me`."""
+    return re.sub(r"[^a-z0-9]+", "-", profile.lower().replace("-", "-no-")).strip("-")
 
 
 def offers(nodes: Iterable[NodeView]) -> tuple[Offer, ...]:
@@ -68,8 +73,18 @@ def _offer(node: NodeView, resource: str, count: int) -> Offer | None:
         profile = resource.removeprefix(MIG_PREFIX)
     else:
         return None
+    if not known(profile):
+        return None
     product = single["product"] if single else label
     return Offer(node.name, profile, resource, product, label, count, tuple(sorted(node.labels.items())))
+
+
+def known(profile: str) -> bool:
+    """Tell whether the API has a word for this profile."""
+    try:
+        return bool(_PROFILE.validate_python(profile))
+    except ValidationError:
+        return False
 
 
 def same_profile(asked: str, offered: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from yolofleet.api.build import Artifact, BuildResult, Failure, Progress
 from yolofleet.api.conditions import Condition
@@ -51,7 +52,11 @@ class Owner:
 
 @dataclass(frozen=True)
 class JobView:
-    """A build Job and what its pod left behind; `result` is None while there is none."""
+    """A build Job and what its pod left behind; `result` is None while there is none.
+
+    `spoke` tells that the build's container was seen to end, `ended` when the Job did: the Job's end may be heard of
+    before its pod's last words. `terminating` Jobs are on their way out, and their name is not free yet.
+    """
 
     uid: str
     active: bool
@@ -61,6 +66,9 @@ class JobView:
     pod_ip: str | None = None
     waiting: str = ""
     result: BuildResult | None = None
+    spoke: bool = False
+    ended: datetime | None = None
+    terminating: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +162,7 @@ class Policy:
 class Snapshot:
     """The world at `taken_at`: the deployments and engines whose turn it is, and all nodes and pools.
 
-    `devices_used` counts, by resource, the devices that this fleet's own pods request.
+    `devices_used` counts, by node and resource, the devices that this fleet's own pods hold.
     """
 
     taken_at: datetime
@@ -167,16 +175,21 @@ class Snapshot:
     engines_due: tuple[tuple[str, str], ...] = ()
     pools_due: bool = False
     builds_running: int = 0
-    devices_used: Mapping[str, int] = field(default_factory=dict)
+    devices_used: Mapping[tuple[str, str], int] = field(default_factory=dict)
     version: int = SNAPSHOT_VERSION
 
 
 @dataclass(frozen=True)
 class UnreadableView:
-    """An object that the API server let in and this operator cannot read; its words say which field."""
+    """An object that the API server let in and this operator cannot read; its words say which field.
+
+    `status` is what stands there, as it stands, and `conditions` those of it that can be read.
+    """
 
     kind: str
     namespace: str
     name: str
     generation: int
     message: str
+    status: Mapping[str, Any] = field(default_factory=dict)
+    conditions: list[Condition] = field(default_factory=list)

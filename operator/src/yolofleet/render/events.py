@@ -9,7 +9,8 @@ from yolofleet.api import API_VERSION
 from yolofleet.api.conditions import Condition, Reason
 from yolofleet.render.meta import Object, digest
 
-NOTE_LIMIT = 1024
+NOTE_LIMIT_BYTES = 1024
+"""Kubernetes counts bytes there, not letters."""
 REPORTER = "yolofleet.dev/operator"
 ALARMING = frozenset(
     {
@@ -74,6 +75,10 @@ def _event(subject: Subject, condition: Condition, now: datetime) -> Object:
         "action": condition.type,
         "reason": condition.reason,
         "regarding": {key: value for key, value in regarding.items() if value},
-        "note": f"{condition.type}={condition.status}: {condition.message}"[:NOTE_LIMIT],
+        "note": _cut(f"{condition.type}={condition.status}: {condition.message}"),
         "type": "Warning" if condition.reason in ALARMING else "Normal",
     }
+
+
+def _cut(note: str) -> str:
+    return note.encode()[:NOTE_LIMIT_BYTES].decode(errors="ignore")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from yolofleet.api.conditions import Condition, Reason, Status
 from yolofleet.api.migpool import MigPoolStatus, SliceCount
@@ -14,7 +15,7 @@ from yolofleet.api.yolodeployment import (
     Summary,
     YoloDeploymentStatus,
 )
-from yolofleet.api.yoloengine import YoloEngineStatus
+from yolofleet.api.yoloengine import YoloEngine, YoloEngineStatus
 from yolofleet.planning.building import EnginePlan
 from yolofleet.planning.judging import Judged
 from yolofleet.planning.plan import DeploymentPlan
@@ -164,7 +165,10 @@ def pool_status(plan: PoolPlan, now: datetime) -> MigPoolStatus:
     )
 
 
-def unreadable_conditions(view: UnreadableView, now: datetime) -> list[Condition]:
-    """Return the conditions of an object whose spec this operator cannot read."""
+def unreadable_status(view: UnreadableView, now: datetime) -> dict[str, Any]:
+    """Return what stands in the status of an object whose spec cannot be read, but for its condition Ready."""
     judged = Judged("False", Reason.INVALID_SPEC, view.message)
-    return [condition("Ready", judged, old=[], now=now, generation=view.generation)]
+    ready = condition("Ready", judged, old=view.conditions, now=now, generation=view.generation)
+    others = [c for c in view.status.get("conditions") or [] if c.get("type") != "Ready"]
+    answered = {} if view.kind == YoloEngine.kind else {"observedGeneration": view.generation}
+    return dict(view.status) | answered | {"conditions": [ready.wire(), *others]}

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from yolofleet.api.conditions import Condition
 from yolofleet.planning.building import EnginePlan
 from yolofleet.planning.plan import DeploymentPlan, EngineOwners, Plan
 from yolofleet.planning.pools import PoolPlan
@@ -14,7 +13,7 @@ from yolofleet.planning.snapshot import UnreadableView
 from yolofleet.render import engines, serving
 from yolofleet.render.events import events
 from yolofleet.render.meta import Object
-from yolofleet.render.status import deployment_status, engine_status, pool_status, unreadable_conditions
+from yolofleet.render.status import deployment_status, engine_status, pool_status, unreadable_status
 from yolofleet.settings import Settings
 
 
@@ -102,6 +101,4 @@ def _pool(planned: PoolPlan, now: datetime) -> Step:
 
 def _unreadable(view: UnreadableView, now: datetime) -> Step:
     subject = Target(view.kind, view.namespace, view.name)
-    conditions: list[Condition] = unreadable_conditions(view, now)
-    status = {"observedGeneration": view.generation, "conditions": [c.wire() for c in conditions]}
-    return Step(subject, status=StatusWrite(subject, status, ()))
+    return Step(subject, status=StatusWrite(subject, unreadable_status(view, now), ()))
