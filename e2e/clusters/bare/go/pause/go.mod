@@ -1,0 +1,3 @@
+module yolofleet.dev/bench/pause
+
+go 1.26.0

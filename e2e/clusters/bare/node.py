@@ -1,0 +1,76 @@
+"""One node: its namespaces, containerd with the images, kubelet, kube-proxy and the fake device plugin."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from e2e.cache import REPOSITORY
+from e2e.clusters.bare.image_store import ImageStore, import_images, missing_images
+from e2e.clusters.bare.layout import NodePlace
+from e2e.clusters.bare.namespaces import Namespaces
+from e2e.clusters.bare.node_config import NodeConfig
+from e2e.clusters.bare.processes import ProcessTable
+from e2e.images import Image
+from e2e.progress import step
+from e2e.waiting import wait_for
+
+_CONTAINERD_GRACE_S = 10
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node's parts, and the order in which they come up."""
+
+    place: NodePlace
+    inside: Namespaces
+    config: NodeConfig
+    table: ProcessTable
+
+    def process_name(self, part: str) -> str:
+        return f"{self.place.name}-{part}"
+
+    def start_containerd(self, images: Sequence[Image]) -> None:
+        """Start containerd on a store with these images; new ones are taken in first."""
+        self.config.write()
+        ImageStore(self.place).restore()
+        self._containerd()
+        if wanted := missing_images(images, self.inside, self.config):
+            names = ", ".join(image.name.rpartition("/")[2].partition(":")[0] for image in wanted)
+            with step(f"load images into {self.place.name}: {names}"):
+                self._load(wanted)
+
+    def load_images(self, images: Sequence[Image]) -> None:
+        """Take new versions of images into a node that runs; new pods get them."""
+        if wanted := missing_images(images, self.inside, self.config):
+            import_images(wanted, self.inside, self.config)
+
+    def start_agents(self) -> None:
+        """The kubelet, kube-proxy and the device plugin."""
+        self._start("kubelet", self.config.kubelet())
+        self._start("proxy", self.config.proxy())
+        plugin = [sys.executable, "-m", "e2e.fakes.mig_device_plugin", str(self.place.gpu_state)]
+        self._start("device-plugin", plugin, env={"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"})
+
+    def restart_kubelet(self) -> None:
+        """Stop the kubelet and start it anew; pods go on."""
+        self.table.end(self.process_name("kubelet"), grace_s=5)
+        self._start("kubelet", self.config.kubelet())
+
+    def _load(self, images: Sequence[Image]) -> None:
+        import_images(images, self.inside, self.config)
+        self.table.end(self.process_name("containerd"), grace_s=_CONTAINERD_GRACE_S)
+        ImageStore(self.place).save()
+        self._containerd()
+
+    def _containerd(self) -> None:
+        self._start("containerd", self.config.containerd())
+        wait_for("containerd", self._answers(self.config.ctr("version")), timeout_s=30, interval_s=0.05)
+
+    def _answers(self, command: list[str]) -> Callable[[], str]:
+        return lambda: self.inside.run(command)
+
+    def _start(self, part: str, command: list[str], *, env: dict[str, str] | None = None) -> None:
+        log = self.place.folder / "logs" / f"{part}.log"
+        self.table.record(self.process_name(part), self.inside.spawn(command, log=log, env=env))

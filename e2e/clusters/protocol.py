@@ -1,0 +1,62 @@
+"""What every story may ask of a cluster, whoever made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+
+class UnsupportedError(RuntimeError):
+    """This kind of cluster cannot do what was asked."""
+
+
+class Cluster(Protocol):
+    """A cluster that stories run on."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """A file that works from outside, for kubectl, helm and the Python client."""
+
+    @property
+    def context(self) -> str:
+        """The context in it to use."""
+
+    @property
+    def kubectl_path(self) -> str:
+        """The kubectl program to use."""
+
+    @property
+    def helm_path(self) -> str:
+        """The helm program to use."""
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout_s: float = 60) -> str:
+        """Run kubectl and return its output; a failure raises with its words."""
+
+    def helm(self, *arguments: str, timeout_s: float = 300) -> str:
+        """Run helm and return its output; a failure raises with its words."""
+
+    def forward(self, host: str, port: int) -> AbstractContextManager[int]:
+        """A port of 127.0.0.1 that leads to HOST:PORT in the cluster (a Service's name.namespace, or an address)."""
+
+    def set_layout(self, layout: Mapping[str, int], *, node: int = 1) -> None:
+        """Repartition the node's fake GPUs (resource → count), and label the node accordingly."""
+
+    def set_health(self, resource: str, index: int, *, healthy: bool, node: int = 1) -> None:
+        """Make one fake device healthy or not."""
+
+    def stop_apiserver(self) -> None:
+        """Take the API server away."""
+
+    def start_apiserver(self) -> None:
+        """Bring it back, and wait until it is ready."""
+
+    def restart_apiserver(self, *, down_s: float = 0) -> None:
+        """Stop it, leave it down for a while, start it."""
+
+    def recycle_volumes(self) -> None:
+        """Empty the volumes whose claims are gone, and offer them anew."""
+
+    def dump(self, namespaces: Sequence[str], folder: Path) -> None:
+        """Write events, objects and logs of some namespaces, and the cluster's own logs, to a folder."""

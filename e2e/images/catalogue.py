@@ -1,0 +1,141 @@
+"""The bench's images and their layers; a change of the project's code remakes only the last and smallest one."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+
+from e2e.cache import REPOSITORY, digest_of, files_below
+from e2e.clusters.bare.binaries import build_binaries
+from e2e.images import rootfs
+from e2e.images.layers import make_layer
+from e2e.images.oci import Image, Layer
+from e2e.images.tritonserver import lay_out_tritonserver
+
+NAMES = ("pause", "operator", "triton", "builder")
+_HERE = Path(__file__).parent
+_LOCKS = REPOSITORY / "locks"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PYTHON_ENV = {
+    "PATH": _PATH,
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+_ULTRALYTICS_ENV = {
+    "YOLO_CONFIG_DIR": "/tmp",
+    "YOLO_AUTOINSTALL": "False",
+    "YOLO_OFFLINE": "True",
+    "MPLCONFIGDIR": "/tmp",
+}
+_BASE_PACKAGES = ("python3", "ca-certificates")
+_TORCH_PACKAGES = ("python3-torch", "python3-torchvision")
+_TORCH_BALLAST = (  # what those packages bring for screens, video and tests; a CPU export needs none of it
+    "usr/lib/libtorch-test",
+    "usr/lib/python3/dist-packages/torch/test",
+    "usr/lib/python3/dist-packages/hypothesis",
+    "usr/lib/x86_64-linux-gnu/dri",
+    "usr/lib/x86_64-linux-gnu/mfx",
+    "usr/share/fonts",
+    "usr/share/icons",
+)
+_TRITON_PACKAGES = ("libpython3.11",)
+
+
+def image_name(name: str) -> str:
+    """The full name under which pods ask for an image."""
+    return f"localhost/yolofleet/{name}:dev"
+
+
+def build_images(names: Iterable[str] = NAMES) -> dict[str, Image]:
+    """Make what the cache lacks, and describe the images."""
+    makers: Mapping[str, Callable[[], Image]] = {
+        "pause": _pause,
+        "operator": _operator,
+        "triton": _triton,
+        "builder": _builder,
+    }
+    return {name: makers[name]() for name in names}
+
+
+def _pause() -> Image:
+    program = Path(build_binaries().path("pause"))
+
+    def build(root: Path) -> None:
+        shutil.copy(program, root / "pause")
+
+    layer = make_layer("pause", digest_of(files=[program.resolve()]), below=[], build=build)
+    return Image(image_name("pause"), (layer,), {"PATH": "/"}, entrypoint=("/pause",), user="65535:65535")
+
+
+def _operator() -> Image:
+    layers = [_base()]
+    layers.append(_site_layer("operator-site", _LOCKS / "operator.txt", layers))
+    return Image(image_name("operator"), (*layers, _wheel_layer("operator", layers)), _PYTHON_ENV)
+
+
+def _builder() -> Image:
+    layers = [_base()]
+    layers.append(_debian_layer("torch", _TORCH_PACKAGES, layers, ballast=_TORCH_BALLAST))
+    layers.append(_site_layer("builder-site", _LOCKS / "image-builder.txt", layers))
+    environment = _PYTHON_ENV | _ULTRALYTICS_ENV
+    return Image(image_name("builder"), (*layers, _wheel_layer("builder", layers)), environment)
+
+
+def _triton() -> Image:
+    layers = [_base()]
+    layers.append(_debian_layer("libpython", _TRITON_PACKAGES, layers))
+    layers.append(_site_layer("triton-site", _LOCKS / "image-triton.txt", layers))
+    lock, backends = _LOCKS / "image-tritonserver.txt", _HERE / "triton" / "backends"
+    key = _key(["tritonserver"], layers, [lock, _HERE / "tritonserver.py", *files_below(backends)])
+    build = partial(lay_out_tritonserver, requirements=lock, backends=backends)
+    layers.append(make_layer("tritonserver", key, below=layers, build=build))
+    return Image(image_name("triton"), tuple(layers), _PYTHON_ENV | {"OMP_NUM_THREADS": "1"})
+
+
+def _base() -> Layer:
+    def build(root: Path) -> None:
+        rootfs.debian_base(root, packages=_BASE_PACKAGES)
+        with (root / "etc/passwd").open("a") as users:
+            users.write("yolofleet:x:1000:1000::/tmp:/usr/sbin/nologin\n")
+        with (root / "etc/group").open("a") as groups:
+            groups.write("yolofleet:x:1000:\n")
+
+    return make_layer("base", digest_of(texts=[rootfs.SUITE, *_BASE_PACKAGES]), below=[], build=build)
+
+
+def _debian_layer(name: str, packages: tuple[str, ...], below: list[Layer], *, ballast: tuple[str, ...] = ()) -> Layer:
+    def build(root: Path) -> None:
+        rootfs.add_debian_packages(root, packages)
+        rootfs.remove(root, ballast)
+
+    return make_layer(name, _key([*packages, *ballast], below, []), below=below, build=build)
+
+
+def _site_layer(name: str, lock: Path, below: list[Layer]) -> Layer:
+    def build(root: Path) -> None:
+        rootfs.add_python_packages(root / rootfs.SITE, requirements=lock)
+        rootfs.compile_bytecode(root)
+
+    return make_layer(name, _key([name], below, [lock]), below=below, build=build)
+
+
+def _wheel_layer(name: str, below: list[Layer]) -> Layer:
+    """The project itself: seconds, whenever its code changes."""
+    packages = ("operator/src/yolofleet", "model_repo_builder/src/model_repo_builder")
+    sources = [path for package in packages for path in files_below(REPOSITORY / package)]
+
+    def build(root: Path) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            rootfs.add_wheel(root / rootfs.SITE, rootfs.build_wheel(REPOSITORY, Path(folder)))
+
+    key = _key([name], below, [REPOSITORY / "pyproject.toml", *sources])
+    return make_layer(f"{name}-wheel", key, below=below, build=build)
+
+
+def _key(texts: list[str], below: list[Layer], files: list[Path]) -> str:
+    return digest_of(texts=[*texts, *(layer.digest for layer in below)], files=files)
