@@ -131,6 +131,10 @@ class Kube:
             async for line in response.content:
                 yield orjson.loads(line)
 
+    async def get(self, resource: Resource, *, namespace: str | None, name: str) -> Object:
+        """Return one object as stored."""
+        return await self.request("GET", resource.path(namespace, name))
+
     async def apply(self, resource: Resource, document: Object) -> Object:
         """Server-side apply one object, as the one field manager; return it as stored."""
         meta = document["metadata"]

@@ -12,7 +12,7 @@ import aiohttp
 
 from yolofleet.errors import ApiServerError
 from yolofleet.kube import Kube, Resource
-from yolofleet.render.meta import HASH_ANNOTATION, Object
+from yolofleet.render.meta import MANAGED_BY, MANAGER, Object
 from yolofleet.render.writes import StatusWrite, Step, Target, Writes
 
 log = logging.getLogger(__name__)
@@ -21,6 +21,7 @@ CONCURRENCY = 20
 CONFLICT, NOT_FOUND = 409, 404
 FINAL = frozenset({400, 403, 422})
 """Answers that no retry changes: they become conditions."""
+NOT_OURS = "NotOurs"
 EVENT = Resource("events.k8s.io/v1", "Event", "events")
 
 
@@ -74,9 +75,11 @@ class Writer:
                 if not await self._tried(self._create(document, outcome), step.subject, outcome):
                     return  # what comes after rests on it
             acts = [self._apply(document, outcome) for document in step.apply]
-            acts += [self._delete(target, outcome) for target in step.delete]
             acts += [self._status(step.status, outcome)] if step.status else []
             results = [await self._tried(act, step.subject, outcome) for act in acts]
+            if step.subject in outcome.again:
+                return  # a failed build's Job goes only after its failure is written down
+            results += [await self._tried(self._delete(t, outcome), step.subject, outcome) for t in step.delete]
             if all(results):
                 outcome.done.add(step.subject)
 
@@ -84,7 +87,7 @@ class Writer:
         try:
             await act
         except ApiServerError as error:
-            if error.status in FINAL:
+            if error.status in FINAL or error.reason == NOT_OURS:
                 outcome.refused.setdefault(subject, []).append(error)
             elif error.status != NOT_FOUND:
                 outcome.again.add(subject)
@@ -106,6 +109,17 @@ class Writer:
         except ApiServerError as error:
             if error.status != CONFLICT:
                 raise
+            await self._meet(document)
+
+    async def _meet(self, document: Object) -> None:
+        """Take note of what has the name already; a child of ours must be ours, a claim may be anybody's."""
+        kind, meta = document["kind"], document["metadata"]
+        found = await self._kube.get(self._resources[kind], namespace=meta["namespace"], name=meta["name"])
+        if (found["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER:
+            self._known.took(kind, found)
+        elif "ownerReferences" in meta:
+            told = f"{kind} {meta['name']} is there already and is not yolofleet's; delete or rename it"
+            raise ApiServerError(status=CONFLICT, reason=NOT_OURS, message=told)
 
     async def _apply(self, document: Object, outcome: Outcome) -> None:
         kind, meta = document["kind"], document["metadata"]
@@ -118,9 +132,10 @@ class Writer:
         outcome.count("apply", kind)
 
     def _same(self, known: Object, document: Object) -> bool:
-        """Tell whether the object stands as we wrote it: our hash, and nobody changed its spec since."""
-        meta = known["metadata"]
-        if meta.get("annotations", {}).get(HASH_ANNOTATION) != document["metadata"]["annotations"][HASH_ANNOTATION]:
+        """Tell whether the object stands as we wrote it: our hash and marks, and nobody changed its spec since."""
+        meta, wanted = known["metadata"], document["metadata"]
+        marks = ((meta.get(part) or {}, wanted.get(part, {})) for part in ("annotations", "labels"))
+        if any(not ours.items() <= found.items() for found, ours in marks):
             return False
         if "deletionTimestamp" in meta:
             return False
@@ -134,6 +149,8 @@ class Writer:
         if known is None:
             return
         uid = target.uid or known["metadata"]["uid"]
+        if uid != known["metadata"]["uid"]:
+            return  # a successor has the name
         resource = self._resources[target.kind]
         await self._kube.delete(resource, namespace=target.namespace, name=target.name, uid=uid)
         self._known.gone(target.kind, known)
@@ -153,9 +170,16 @@ class Writer:
             )
             self._known.took(target.kind, answer)
             outcome.count("status", target.kind)
-            for event in write.events:
+            await self._tell(write.events, outcome)
+
+    async def _tell(self, events: Iterable[Object], outcome: Outcome) -> None:
+        """Write Events; they are a courtesy, nothing fails with them."""
+        for event in events:
+            try:
                 await self._kube.create(EVENT, event)
                 outcome.count("create", "Event")
+            except (ApiServerError, aiohttp.ClientError, TimeoutError, OSError) as error:
+                log.warning("event not written", extra={"event_name": event["metadata"]["name"], "error": str(error)})
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

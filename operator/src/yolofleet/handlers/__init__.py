@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -22,6 +23,7 @@ from yolofleet.handlers.fleet import Fleet
 from yolofleet.handlers.health import Health, app
 from yolofleet.handlers.metrics import Metrics
 from yolofleet.kube import Kube
+from yolofleet.observe.cache import Cache
 from yolofleet.settings import Settings
 
 SERVER_TIMEOUT_S = 270
@@ -62,17 +64,21 @@ def switchboard(settings: Settings, stop: asyncio.Event | None = None) -> kopf.O
             await _end(state["running"])
 
     async def told(event: kopf.RawEvent, resource: kopf.Resource, **_: Any) -> None:
-        cache = state["running"].fleet.cache
-        obj, kind = dict(event["object"]), str(resource.kind)
-        if event["type"] == "DELETED":
-            cache.remove(kind, obj)
-        else:
-            cache.put(kind, obj)
+        take(state["running"].fleet.cache, str(resource.kind), event)
 
     for plural in ("yolodeployments", "yoloengines", "migpools"):
         kopf.on.event(GROUP, VERSION, plural, registry=registry)(told)
     kopf.on.event("", "v1", "nodes", registry=registry)(told)
     return registry
+
+
+def take(cache: Cache, kind: str, event: kopf.RawEvent) -> None:
+    """Tell the cache what a watch told us."""
+    obj = dict(event["object"])
+    if event["type"] == "DELETED":
+        cache.remove(kind, obj)
+    else:
+        cache.put(kind, obj)
 
 
 def _tune(settings: kopf.OperatorSettings) -> None:
@@ -96,8 +102,16 @@ async def _start(settings: Settings, stop: asyncio.Event | None) -> Running:
     await _loaded(fleet)
     task = asyncio.create_task(fleet.run())
     if stop is not None:
-        task.add_done_callback(lambda _: stop.set())
+        task.add_done_callback(partial(_ended, stop=stop))
     return Running(kube, fleet, task, runner)
+
+
+def _ended(task: asyncio.Task[None], *, stop: asyncio.Event) -> None:
+    """Stop the process with the passes; an end that nobody asked for is a bug, and loud."""
+    if task.cancelled():
+        return
+    log.critical("the passes ended", exc_info=task.exception())
+    stop.set()
 
 
 async def _loaded(fleet: Fleet) -> None:

@@ -38,7 +38,7 @@ def _log(settings: Settings) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings) -> int:
     stop = asyncio.Event()
     await kopf.operator(
         registry=switchboard(settings, stop),
@@ -47,6 +47,7 @@ async def _serve(settings: Settings) -> None:
         namespaces=settings.watch_namespaces,
         stop_flag=stop,
     )
+    return 1 if stop.is_set() else 0  # only a bug sets it; signals are kopf's own
 
 
 def main() -> int:
@@ -59,8 +60,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     _log(settings)
-    asyncio.run(_serve(settings))
-    return 0
+    return asyncio.run(_serve(settings))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ BITE = 500
 """Keys of one pass: a change in a fleet that is just starting waits for seconds, not for all of it."""
 RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
+MAX_DOUBLINGS = 10
 REFUSED_RETRY_S = 15.0
 PROGRESS_PERIOD_S = 1.0
 KINDS: tuple[Resource, ...] = (*OWN, *CHILDREN)
@@ -108,17 +109,28 @@ class Fleet:
             await asyncio.sleep(DEBOUNCE_S)
             keys = self.cache.dirty.take(BITE)
             self._health.pass_began = time.monotonic()
-            try:
-                await self.one_pass(keys)
+            if await self._survived(keys):
                 self._health.synced = True
-            except Exception:
-                # A bug in one pass must not end the operator; it is loud, counted, and tried again.
-                log.exception("a pass failed", extra={"keys": len(keys)})
-                self._metrics.failed_passes.inc()
-                asyncio.get_running_loop().call_later(RETRY_S, self.cache.dirty.add, *keys)
             self._metrics.pass_seconds.observe(time.monotonic() - self._health.pass_began)
             self._health.pass_began = None
             self._metrics.passes.inc()
+
+    async def _survived(self, keys: frozenset[Key]) -> bool:
+        """Run a pass; where it meets a bug, halve it, until the bug stands alone with its key and stops no other."""
+        try:
+            await self.one_pass(keys)
+        except Exception:
+            self._metrics.failed_passes.inc()
+            if len(keys) > 1:
+                ordered = sorted(keys)
+                halves = ordered[: len(keys) // 2], ordered[len(keys) // 2 :]
+                return any([await self._survived(frozenset(half)) for half in halves])
+            # A bug must not end the operator; it is loud, counted, and tried again.
+            log.exception("a pass failed", extra={"keys": ["/".join(key) for key in keys]})
+            for key in keys:
+                self._failed(key)
+            return False
+        return True
 
     async def one_pass(self, keys: frozenset[Key]) -> Outcome:
         """Look, decide, describe, do, remember, count."""
@@ -136,14 +148,28 @@ class Fleet:
             if planned.due is not None:
                 key = Key("YoloEngine", planned.view.namespace, planned.view.name)
                 self._wake(key, max(0.0, (planned.due - now).total_seconds()))
-        for target in outcome.again:
-            failed = self._failures[_key(target)] = self._failures.get(_key(target), 0) + 1
-            self._wake(_key(target), min(LONGEST_RETRY_S, RETRY_S * 2 ** (failed - 1)))
+        askers = _askers(decided)
+        again = {key for target in outcome.again for key in _with(askers, target)}
+        refused: dict[Key, list[ApiServerError]] = {}
         for target, errors in outcome.refused.items():
-            self._refused(_key(target), errors)
-        for target in outcome.done - outcome.refused.keys():
-            self._failures.pop(_key(target), None)
-            self._observer.refused(_key(target), ())
+            for key in _with(askers, target):
+                refused.setdefault(key, []).extend(errors)
+        for key in again:
+            self._failed(key)
+        for key, errors in refused.items():
+            self._refused(key, errors)
+        for key in {_key(target) for target in outcome.done} - refused.keys() - again:
+            self._well(key)
+
+    def _failed(self, key: Key) -> None:
+        failed = self._failures[key] = min(self._failures.get(key, 0) + 1, MAX_DOUBLINGS)
+        self._wake(key, min(LONGEST_RETRY_S, RETRY_S * 2 ** (failed - 1)))
+
+    def _well(self, key: Key) -> None:
+        self._failures.pop(key, None)
+        # What an engine was refused stands until the timer lets its build be tried again.
+        if key.kind != "YoloEngine" and self._observer.refused(key, ()):
+            self.cache.dirty.add(key)
 
     def _refused(self, key: Key, errors: list[ApiServerError]) -> None:
         told = tuple(Refusal(error.reason, error.status, error.message) for error in errors)
@@ -152,9 +178,12 @@ class Fleet:
         self._wake(key, REFUSED_RETRY_S)
 
     def _wake(self, key: Key, delay_s: float) -> None:
-        if (timer := self._timers.pop(key, None)) is not None:
+        loop = asyncio.get_running_loop()
+        if (timer := self._timers.get(key)) is not None:
+            if timer.when() <= loop.time() + delay_s:
+                return  # it will see then what is due later
             timer.cancel()
-        self._timers[key] = asyncio.get_running_loop().call_later(delay_s, self._awake, key)
+        self._timers[key] = loop.call_later(delay_s, self._awake, key)
 
     def _awake(self, key: Key) -> None:
         self._timers.pop(key, None)
@@ -212,3 +241,17 @@ class Fleet:
 
 def _key(target: Target) -> Key:
     return Key(target.kind, target.namespace, target.name)
+
+
+def _askers(decided: Plan) -> dict[Key, tuple[Key, ...]]:
+    """Return, by engine, the deployments that must come back when its owners could not be written."""
+    return {
+        Key("YoloEngine", planned.namespace, planned.wish.name): tuple(
+            Key("YoloDeployment", planned.namespace, name) for name in planned.askers
+        )
+        for planned in decided.owners
+    }
+
+
+def _with(askers: dict[Key, tuple[Key, ...]], target: Target) -> tuple[Key, ...]:
+    return (_key(target), *askers.get(_key(target), ()))

@@ -23,17 +23,18 @@ class Health:
 
     synced: bool = False
     pass_began: float | None = None
-    silent: dict[str, int] = field(default_factory=dict)
+    silent: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def heard(self, finding: Finding) -> None:
         """Take an audit's finding."""
-        self.silent[finding.kind] = self.silent.get(finding.kind, 0) + 1 if finding.missed else 0
+        watch = (finding.kind, finding.namespace or "")
+        self.silent[watch] = self.silent.get(watch, 0) + 1 if finding.missed else 0
 
     def ailments(self, now: float) -> list[str]:
         """Return what is wrong; empty when all is well."""
         stuck = self.pass_began is not None and now - self.pass_began > STUCK_S
         told = [f"a pass has been running for more than {STUCK_S:.0f} s"] if stuck else []
-        silent = sorted(kind for kind, count in self.silent.items() if count >= SILENT_AUDITS)
+        silent = sorted({kind for (kind, _), count in self.silent.items() if count >= SILENT_AUDITS})
         return told + [f"the watch of {kind} is silent: audits found changes that it never told" for kind in silent]
 
 

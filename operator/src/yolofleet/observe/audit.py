@@ -12,10 +12,11 @@ from yolofleet.observe.reflector import relist
 
 @dataclass(frozen=True)
 class Finding:
-    """How many changes of a kind the watch had not told after the grace."""
+    """How many changes of a kind the watch had not told after the grace; `namespace` None means all."""
 
     kind: str
     missed: int
+    namespace: str | None = None
 
 
 async def audit(
@@ -29,7 +30,7 @@ async def audit(
         behind &= _behind(cache, resource.kind, namespace, listed)
     if behind:
         await relist(kube, cache, resource, namespace, selector=selector)
-    return Finding(resource.kind, len(behind))
+    return Finding(resource.kind, len(behind), namespace)
 
 
 @dataclass(frozen=True)
