@@ -8,7 +8,9 @@ here: each event only marks whose turn it is, and one pass (`yolofleet.handlers.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
+import os
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -49,7 +51,7 @@ def switchboard(settings: Settings, stop: asyncio.Event | None = None) -> kopf.O
 
     @kopf.on.login(registry=registry)
     async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        return _by_address(kopf.login_with_service_account(**kwargs)) or kopf.login_with_kubeconfig(**kwargs)
 
     @kopf.on.startup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
@@ -79,6 +81,15 @@ def take(cache: Cache, kind: str, event: kopf.RawEvent) -> None:
         cache.remove(kind, obj)
     else:
         cache.put(kind, obj)
+
+
+def _by_address(found: kopf.ConnectionInfo | None) -> kopf.ConnectionInfo | None:
+    """Reach the API server by its address as pods are told it: kopf's own way hangs when the cluster's DNS is away."""
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    if found is None or not host:
+        return found
+    bracketed = f"[{host}]" if ":" in host else host
+    return dataclasses.replace(found, server=f"https://{bracketed}:{port}")
 
 
 def _tune(settings: kopf.OperatorSettings) -> None:

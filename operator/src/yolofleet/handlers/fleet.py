@@ -90,6 +90,7 @@ class Fleet:
                 version = await relist(self._kube, self.cache, resource, namespace, selector=selector)
                 self._versions[(resource.kind, namespace)] = version
         self.cache.dirty.add(*self.cache.all("YoloDeployment"), *self.cache.all("YoloEngine"))
+        self._health.synced = len(self.cache.dirty) == 0  # nothing to do is done
         log.info("listed", extra={resource.plural: len(self.cache.all(resource.kind)) for resource in KINDS})
 
     async def run(self) -> None:
