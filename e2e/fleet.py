@@ -58,7 +58,7 @@ class Fleet:
         return listed
 
     def apply(self, *documents: Object) -> None:
-        self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(documents))
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(documents))
 
     def deploy(self, name: str, **spec: Any) -> None:
         """Apply a YoloDeployment; without a model it gets the bundled one on the CPU."""

@@ -102,7 +102,7 @@ def main() -> int:
     total, lowest, drawn, most = 0, 1.0, None, -1
     for name, picture in pictures(asked.frames):
         answer = served.predict(picture, conf=CONFIDENCE, verbose=False)[0]
-        reference = local.predict(picture, conf=CONFIDENCE, verbose=False)[0]
+        reference = local.predict(picture, conf=CONFIDENCE, rect=False, verbose=False)[0]
         match = worst_match(boxes_of(answer), boxes_of(reference))
         total, lowest = total + len(answer.boxes), min(lowest, match)
         say(picture=name, boxes=len(answer.boxes), reference=len(reference.boxes), iou_min=round(match, 5))
