@@ -14,7 +14,6 @@ from model_repo_builder.build import Build
 from model_repo_builder.errors import Failed, Interrupted, Refused, clip, failure_of
 from model_repo_builder.progress import Board, Log
 from model_repo_builder.progress_server import serving
-from model_repo_builder.repository import assemble
 from model_repo_builder.settings import Places, settings_from
 from model_repo_builder.store import FolderStore
 from yolofleet.api.build import BUILD_ENV, SERVE_ENV, BuildRequest, BuildResult, Failure, ServeRequest
@@ -75,6 +74,8 @@ def assemble_model(asked: argparse.Namespace) -> int:
             if asked.key is not None
             else request.read(ServeRequest, os.environ.get(SERVE_ENV), variable=SERVE_ENV)
         )
+        from model_repo_builder.repository import assemble  # Triton's protobufs take longer to load than a cached build
+
         folder = assemble(FolderStore(asked.store), wanted, asked.models)
     except (Refused, Failed) as error:
         failure = failure_of(error)

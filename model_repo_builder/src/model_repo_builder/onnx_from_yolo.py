@@ -18,7 +18,7 @@ import onnx
 from model_repo_builder import metadata, onnx_graph, pickles
 from model_repo_builder.fetch import task_mismatch
 from model_repo_builder.heads import Head, mismatch
-from model_repo_builder.restricted_unpickler import as_module
+from model_repo_builder.restricted_unpickler import in_place_of_pickle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,7 +136,8 @@ def _read(path: Path, origin: Origin) -> dict[str, Any]:
     import torch
 
     try:
-        checkpoint = torch.load(str(path), map_location="cpu", pickle_module=as_module, weights_only=False)
+        with in_place_of_pickle(torch.serialization) as restricted:
+            checkpoint = torch.load(str(path), map_location="cpu", pickle_module=restricted, weights_only=False)
     except LOAD_ERRORS as error:
         raise _unreadable(origin, error) from error
     if not isinstance(checkpoint, dict):

@@ -7,6 +7,8 @@ import importlib
 import pickle
 import re
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 from model_repo_builder.pickles import allowed, callable_by_pickle
@@ -112,5 +114,32 @@ def _refuse_legacy(*_: Any, **__: Any) -> Any:
     raise pickle.UnpicklingError("only checkpoints in torch's zip format are read")
 
 
-as_module = types.SimpleNamespace(Unpickler=Unpickler, load=_refuse_legacy, loads=_refuse_legacy)
-"""What torch.load takes as `pickle_module`."""
+@contextmanager
+def in_place_of_pickle(library: types.ModuleType) -> Iterator[types.SimpleNamespace]:
+    """Put the restricted machine where a library (torch.serialization) has `pickle`; yields what stands there.
+
+    torch 1.13 takes a `pickle_module` and then uses `pickle` all the same, so it must be told in both ways. Raises
+    when the block ends without the restricted machine having run: then another one did.
+    """
+    ran: list[bool] = []
+
+    class Seen(Unpickler):
+        def load(self) -> Any:
+            ran.append(True)
+            return super().load()
+
+    stand_in = types.SimpleNamespace(
+        __name__="restricted_pickle",
+        Unpickler=Seen,
+        UnpicklingError=pickle.UnpicklingError,
+        load=_refuse_legacy,
+        loads=_refuse_legacy,
+    )
+    original = library.pickle
+    library.pickle = stand_in  # type: ignore[attr-defined]
+    try:
+        yield stand_in
+    finally:
+        library.pickle = original  # type: ignore[attr-defined]
+    if not ran:
+        raise pickle.UnpicklingError(f"{library.__name__} did not read the checkpoint with the restricted unpickler")
