@@ -90,8 +90,8 @@ class Odd:
 
 def sweep(schema: Schema, bases: list[Any]) -> Iterator[tuple[Any, Odd]]:
     """Yield every odd value of every field that one of the base specs has, with the base to put it into."""
-    seen: set[tuple[str, str]] = set()
     for base in bases:
+        seen: set[tuple[str, str]] = set()
         for path, node, present in places(schema, base):
             for what, value in odd_values(node, present):
                 where = ".".join("[]" if isinstance(step, int) else step for step in path)

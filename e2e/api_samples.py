@@ -24,6 +24,18 @@ MODELS: tuple[dict[str, Any], ...] = (
     },
     {"oci": {"image": f"registry.example.com/models/a@sha256:{DIGEST}"}},
 )
+SCHEDULE = {"name": "rush", "cron": "30 6 * * 1-5", "durationMinutes": 60, "minReplicas": 3}
+EDGES: tuple[dict[str, Any], ...] = (
+    {"scaling": {"mode": "Declared"}, "demand": {"streams": 1, "framesPerSecond": "15"}},
+    {"scaling": {"mode": "External"}, "placement": {"profiles": ["gpu"]}},
+    {"scaling": {"minReplicas": 3, "maxReplicas": 3, "schedules": [SCHEDULE]}},
+    {"engine": {"backend": "ONNXRuntime", "precision": "FP32"}},
+    {"engine": {"precision": "FP8", "calibration": {"source": {"builtin": "yolo26n"}}}},
+    {"serving": {"resources": {"requests": {"cpu": "1000m", "memory": "1Ki"}, "limits": {"cpu": 1, "memory": 1024}}}},
+    {"serving": {"tolerations": [{"operator": "Exists", "value": ""}]}},
+    {"serving": {"tolerations": [{"key": "a", "effect": "NoExecute", "tolerationSeconds": 0}]}},
+)
+"""Specs that just satisfy a rule across fields, so that one odd value breaks it."""
 ENGINE: dict[str, Any] = {
     "key": DIGEST,
     "recipe": {
@@ -48,13 +60,13 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 @functools.cache
 def base_specs(kind: str) -> list[Any]:
-    """Return specs of a kind that have every field: the fullest sample, and one for each other source."""
+    """Return specs of a kind that have every field, every source, and stand at the edge of every rule."""
     if kind == "MigPool":
         pool = _sample("migpool-mig-manager")
         return [pool, pool | {"partitioning": {"mode": "DRA", "dra": {"deviceClassName": "mig.nvidia.com"}}}]
     full = _sample("yolodeployment-full")
     if kind == "YoloDeployment":
-        return [full, *({"model": model} for model in MODELS)]
+        return [full, *({"model": model} for model in MODELS), *({"model": MODELS[0]} | edge for edge in EDGES)]
     http = {"http": full["model"]["http"]}
     return [{"source": source} | ENGINE for source in (http, *MODELS)]
 

@@ -31,6 +31,21 @@ def test_null_is_absent(fields: dict[str, Any]) -> None:
     assert read(**fields) == read()
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"endpoints": ["JPEG", "JPEG"]},
+        {"placement": {"profiles": ["gpu", "1g.10gb", "gpu"]}},
+        {"placement": {"products": ["NVIDIA-H200", "NVIDIA-H200"]}},
+        {"serving": {"imagePullSecrets": [{"name": "a"}, {"name": "a"}]}},
+        {"scaling": {"schedules": [{"name": "a", "cron": "0 6 * * *", "durationMinutes": 1, "minReplicas": 1}] * 2}},
+    ],
+)
+def test_sets_and_maps_have_no_duplicates(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="duplicate"):
+        read(**fields)
+
+
 def test_null_in_a_list_is_an_error() -> None:
     with pytest.raises(ValidationError, match=r"endpoints\.0"):
         read(endpoints=[None])
