@@ -1,6 +1,6 @@
 """Carry TCP from the outside's loopback into the cluster through a unix socket, which no network namespace binds.
 
-`python relay.py inside SOCKET` runs in the cluster: a connection's first line says HOST:PORT, the rest is carried there.
+`python relay.py inside SOCKET` runs in the cluster: a connection's first line is its target, HOST:PORT.
 `python relay.py outside SOCKET PORT HOST:PORT` listens on 127.0.0.1:PORT (0: any free one) and prints the port it got.
 """
 
