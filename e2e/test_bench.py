@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from urllib.request import urlopen
 
@@ -81,7 +82,12 @@ def phase(cluster: Cluster, namespace: str, name: str) -> str:
 
 def wait_until_running(cluster: Cluster, namespace: str, *names: str) -> None:
     for name in names:
-        wait_for(f"pod {name} Running", lambda name=name: phase(cluster, namespace, name) == "Running", timeout_s=30)
+        is_running = partial(_is_running, cluster, namespace, name)
+        wait_for(f"pod {name} Running", is_running, timeout_s=30)
+
+
+def _is_running(cluster: Cluster, namespace: str, name: str) -> bool:
+    return phase(cluster, namespace, name) == "Running"
 
 
 def output_of(cluster: Cluster, namespace: str, name: str) -> str:

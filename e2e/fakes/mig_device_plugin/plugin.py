@@ -27,7 +27,7 @@ class MigDevicePlugin(service.DevicePluginServicer):
         self._socket = folder / f"{resource.replace('/', '_')}.sock"
         self._socket.unlink(missing_ok=True)
         self._server = grpc.server(ThreadPoolExecutor(8))
-        service.add_DevicePluginServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
+        service.add_DevicePluginServicer_to_server(self, self._server)
         self._server.add_insecure_port(f"unix:{self._socket}")
         self._server.start()
 
@@ -37,7 +37,7 @@ class MigDevicePlugin(service.DevicePluginServicer):
             version="v1beta1", endpoint=self._socket.name, resource_name=self._resource, options=_OPTIONS
         )
         with grpc.insecure_channel(f"unix:{self._folder / 'kubelet.sock'}") as channel:
-            service.RegistrationStub(channel).Register(request, timeout=5)  # type: ignore[no-untyped-call]
+            service.RegistrationStub(channel).Register(request, timeout=5)
         print(f"registered {self._resource}", flush=True)
 
     def stop(self) -> None:
