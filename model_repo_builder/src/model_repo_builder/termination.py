@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from model_repo_builder.errors import clip
@@ -29,7 +30,8 @@ def words(told: ApiModel) -> bytes:
 def leave(told: ApiModel, path: Path) -> None:
     """Write the last words, if there is a place for them: the kubelet makes the file, a person's machine has none."""
     if path.exists():
-        path.write_bytes(words(told))
+        with contextlib.suppress(OSError):  # the exit code and the log say it too
+            path.write_bytes(words(told))
 
 
 def _encoded(told: ApiModel) -> bytes:
