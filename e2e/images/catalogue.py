@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from e2e.cache import REPOSITORY, digest_of, files_below
-from e2e.clusters.bare.binaries import build_binaries
+from e2e.clusters.bare.binaries import build_pause
 from e2e.images import rootfs
 from e2e.images.layers import make_layer
 from e2e.images.oci import Image, Layer
@@ -63,19 +63,19 @@ def build_images(names: Iterable[str] = NAMES) -> dict[str, Image]:
 
 
 def _pause() -> Image:
-    program = Path(build_binaries().path("pause"))
+    program = build_pause()
 
     def build(root: Path) -> None:
         shutil.copy(program, root / "pause")
 
-    layer = make_layer("pause", digest_of(files=[program.resolve()]), below=[], build=build)
+    layer = make_layer("pause", digest_of(files=[program]), below=[], build=build)
     return Image(image_name("pause"), (layer,), {"PATH": "/"}, entrypoint=("/pause",), user="65535:65535")
 
 
 def _operator() -> Image:
     layers = [_base()]
     layers.append(_site_layer("operator-site", _LOCKS / "operator.txt", layers))
-    return Image(image_name("operator"), (*layers, _wheel_layer("operator", layers)), _PYTHON_ENV)
+    return Image(image_name("operator"), (*layers, _wheel_layer()), _PYTHON_ENV)
 
 
 def _builder() -> Image:
@@ -83,7 +83,7 @@ def _builder() -> Image:
     layers.append(_debian_layer("torch", _TORCH_PACKAGES, layers, ballast=_TORCH_BALLAST))
     layers.append(_site_layer("builder-site", _LOCKS / "image-builder.txt", layers))
     environment = _PYTHON_ENV | _ULTRALYTICS_ENV
-    return Image(image_name("builder"), (*layers, _wheel_layer("builder", layers)), environment)
+    return Image(image_name("builder"), (*layers, _wheel_layer()), environment)
 
 
 def _triton() -> Image:
@@ -124,17 +124,19 @@ def _site_layer(name: str, lock: Path, below: list[Layer]) -> Layer:
     return make_layer(name, _key([name], below, [lock]), below=below, build=build)
 
 
-def _wheel_layer(name: str, below: list[Layer]) -> Layer:
-    """The project itself: seconds, whenever its code changes."""
+def _wheel_layer() -> Layer:
+    """The project itself, one layer for all images that hold it: a second or two, whenever its code changes."""
     packages = ("operator/src/yolofleet", "model_repo_builder/src/model_repo_builder")
     sources = [path for package in packages for path in files_below(REPOSITORY / package)]
 
     def build(root: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
             rootfs.add_wheel(root / rootfs.SITE, rootfs.build_wheel(REPOSITORY, Path(folder)))
+        rootfs.compile_bytecode(root)
 
-    key = _key([name], below, [REPOSITORY / "pyproject.toml", *sources])
-    return make_layer(f"{name}-wheel", key, below=below, build=build)
+    below = [_base()]
+    key = _key(["wheel"], below, [REPOSITORY / "pyproject.toml", *sources])
+    return make_layer("wheel", key, below=below, build=build)
 
 
 def _key(texts: list[str], below: list[Layer], files: list[Path]) -> str:

@@ -17,6 +17,7 @@ from e2e.cache import cache_root, locked
 from e2e.images.oci import Layer
 from e2e.progress import step
 
+_VERSIONS_KEPT = 6
 _OPAQUE = "trusted.overlay.opaque"
 _NEVER_PACKED = {"var/cache/apt", "var/lib/apt/lists", "etc/resolv.conf"}
 
@@ -29,8 +30,16 @@ def make_layer(name: str, key: str, *, below: Sequence[Layer], build: Callable[[
             if not (home / "layer.json").exists():
                 with step(f"image layer {name}"):
                     _build(home, below=below, build=build)
+                _forget_old(name, home)
     facts = json.loads((home / "layer.json").read_text())
     return Layer(facts["digest"], facts["size"], home / "layer.tar", home / "rootfs")
+
+
+def _forget_old(name: str, newest: Path) -> None:
+    """Drop all but the last few versions of a layer."""
+    versions = [path for path in newest.parent.glob(f"{name}-*") if path.name.removeprefix(f"{name}-").isalnum()]
+    for path in sorted(versions, key=lambda path: path.stat().st_mtime)[:-_VERSIONS_KEPT]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _build(home: Path, *, below: Sequence[Layer], build: Callable[[Path], None]) -> None:

@@ -59,6 +59,11 @@ def build_binaries() -> Binaries:
     return Binaries(everything)
 
 
+def build_pause() -> Path:
+    """The program that pods' sandboxes run, without waiting for the others."""
+    return _build(_PROGRAMS[0]) / "pause"
+
+
 def _link_all(target: Path, folders: dict[str, Path]) -> None:
     staged = Path(tempfile.mkdtemp(dir=target.parent))
     staged.chmod(0o755)

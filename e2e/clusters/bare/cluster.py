@@ -95,8 +95,10 @@ class BareCluster:
     def up(self) -> Self:
         """Bring the cluster up with the images of this very tree; one that runs is only given images that changed."""
         prerequisites.check()
-        build_binaries()
-        images = list(build_images(self._image_names).values())
+        with ThreadPoolExecutor(1) as beside:
+            made = beside.submit(build_images, self._image_names)
+            build_binaries()
+            images = list(made.result().values())
         with locked(self._place.lock):
             if self.running:
                 for index in self.nodes:
