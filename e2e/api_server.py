@@ -47,8 +47,8 @@ class Answer:
 class ApiServer:
     """A client that sends manifests as they are, so that the server and nobody else judges them."""
 
-    def __init__(self, kubeconfig: Path, *, namespace: str) -> None:
-        self._client = kubernetes.config.new_client_from_config(config_file=str(kubeconfig), persist_config=False)
+    def __init__(self, kubeconfig: Path, *, context: str, namespace: str) -> None:
+        self._client = kubernetes.config.new_client_from_config(str(kubeconfig), context, persist_config=False)
         self._namespace = namespace
 
     def dry_run(self, manifest: Manifest | bytes, *, kind: str) -> Answer:

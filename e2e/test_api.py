@@ -30,6 +30,7 @@ from yolofleet.api.yolodeployment import YoloDeployment
 from yolofleet.api.yoloengine import IMMUTABLE, YoloEngine
 
 pytestmark = pytest.mark.e2e
+pytest_plugins = ("e2e.api_fixture",)
 
 Spec = Any
 Model = YoloDeployment | YoloEngine | MigPool

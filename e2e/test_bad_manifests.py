@@ -23,6 +23,7 @@ ONLY_AT_THE_DOOR = ("unknown field", "already set in map")
 """What the operator ignores, or never sees: fields of tomorrow, and what YAML's readers already made one of."""
 
 pytestmark = pytest.mark.e2e
+pytest_plugins = ("e2e.api_fixture",)
 
 
 def expected(path: Path) -> str:

@@ -10,6 +10,7 @@ from e2e.api_samples import SAMPLES, documents
 from e2e.api_server import ApiServer
 
 pytestmark = pytest.mark.e2e
+pytest_plugins = ("e2e.api_fixture",)
 
 
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
