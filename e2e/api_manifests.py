@@ -159,7 +159,7 @@ def _odd_lists(node: Schema, present: Any) -> Iterator[tuple[str, Any]]:
 
 def _distinct(item: Any, node: Schema, count: int) -> list[Any]:
     keys = node.get("x-kubernetes-list-map-keys")
-    if keys:
+    if keys and isinstance(item, dict):
         return [item | {keys[0]: f"n{index}"} for index in range(count)]
     if isinstance(item, str) and item.endswith("gb"):
         return [f"1g.{index + 1}gb" for index in range(count)]
