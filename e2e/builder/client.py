@@ -44,7 +44,8 @@ class Server:
         assert model_name == self.config.name
         (given,) = inputs
         array = np.frombuffer(given._raw_content, np.float32).reshape(given.shape())  # noqa: SLF001
-        assert list(array.shape[1:]) == list(self.config.input[0].dims), array.shape
+        dims = list(array.shape[1:] if self.config.max_batch_size else array.shape)
+        assert dims == list(self.config.input[0].dims), array.shape
         self.batches.append(len(array))
         names = [output.name() for output in outputs]
         answers = dict(zip(names, self.session.run(names, {given.name(): array}), strict=True))

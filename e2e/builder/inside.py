@@ -181,6 +181,33 @@ def end_to_end() -> dict[str, Any]:
     }
 
 
+def exports() -> dict[str, Any]:
+    """Give the builder what ultralytics' own exporter writes: fixed batches, free sizes, end-to-end heads."""
+    from ultralytics import YOLO
+
+    told: dict[str, Any] = {}
+    for name, (model, task, options) in EXPORTS.items():
+        path = saved(random_model(model), name)
+        file = YOLO(str(path)).export(format="onnx", imgsz=96, simplify=False, verbose=False, **options)
+        result, _ = build(file, task, 96, 96)
+        folder = assemble(key_of(result), name)
+        session = ort.InferenceSession(str(folder / "1/model.onnx"))
+        frames = trial_frames(ImageSize(height=96, width=96), 3)
+        reference = ort.InferenceSession(str(file))
+        errors = [
+            relative_error(reference.run(None, {"images": frame}), session.run(None, {"images": frame}))
+            for frame in np.split(frames, len(frames))
+        ]
+        told[name] = {
+            "input": session.get_inputs()[0].shape,
+            "outputs": [list(output.shape[1:]) for output in session.get_outputs()],
+            "error": max(errors),
+            "end2end": client.metadata(folder)["end2end"],
+            "client": client.look(folder, task),
+        }
+    return told
+
+
 def refusals() -> dict[str, Failure | None]:
     """Give the builder checkpoints that it must not take, some of which would do harm if they were run."""
     import collections
@@ -212,7 +239,13 @@ def refusals() -> dict[str, Failure | None]:
     return {name: result.failure for name, result in told.items()}
 
 
-STORIES = {"shapes": shapes, "again": again, "end_to_end": end_to_end, "refusals": refusals}
+EXPORTS: dict[str, tuple[str, Task, dict[str, Any]]] = {
+    "fixed": ("yolo11n-seg", "Segment", {"dynamic": False}),
+    "free": ("yolo26n-pose", "Pose", {"dynamic": True}),
+    "end-to-end": ("yolo26n-obb", "OBB", {"dynamic": False, "nms": False}),
+    "kept": ("yolo12n", "Detect", {"dynamic": False}),
+}
+STORIES = {"exports": exports, "shapes": shapes, "again": again, "end_to_end": end_to_end, "refusals": refusals}
 
 
 def run(story: str) -> Any:

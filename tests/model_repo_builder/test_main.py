@@ -216,6 +216,7 @@ def test_a_changed_file_of_the_same_name_is_another_engine(bench: Bench) -> None
         (["--model", "yolo26nn"], "did you mean"),
         (["--model", "https://example.com/best.pt"], "spec.model.http.sha256"),
         (["--model", "nowhere/best.pt"], "no such file"),
+        (["--model", "my model.pt"], "rename the file"),
         (["--model", "yolo26n-shapes", "--image-size", "640"], "write height x width"),
         (["--model", "yolo26n-shapes", "--image-size", "100x640"], "spec.engine.imageSize.height"),
         (["--model", "yolo26n-shapes", "--backend", "TensorRT"], "backend: ONNXRuntime"),

@@ -103,6 +103,13 @@ def _source(model: str, sha256: str | None) -> tuple[Source, Path]:
     if model.startswith(("http://", "https://")):
         told = {"http": {"url": model, "sha256": sha256 or ""}}
     elif path.is_file() or "/" in model or path.suffix in {".pt", ".onnx"}:
+        if not (path.name.isascii() and path.name.isprintable()) or " " in path.name:
+            raise Refused(
+                field="--model",
+                value=model,
+                message="the file's name has a space or the like",
+                remedy="rename the file",
+            )
         folder = path.absolute().parent
         told = {"pvc": {"claimName": "local", "path": path.name, "sha256": sha256 or _digest(path)}}
     else:
