@@ -94,7 +94,7 @@ def test_a_slow_server_is_left_after_the_deadline(bench: Bench) -> None:
         handler.send_response(200)
         handler.end_headers()
         try:
-            for _ in range(100):
+            for _ in range(400):
                 handler.wfile.write(b"x")
                 handler.wfile.flush()
                 time.sleep(0.05)
@@ -104,7 +104,7 @@ def test_a_slow_server_is_left_after_the_deadline(bench: Bench) -> None:
     began = time.monotonic()
     with server({"/m": drip}) as base, pytest.raises(Failed, match=r"no end within 0\.3 s"):
         fetch(bench, total_s=0.3).run(source(f"{base}/m"), "Detect")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10  # of the 20 s that it would take
 
 
 def test_a_silent_server_is_left_after_the_read_timeout(bench: Bench) -> None:

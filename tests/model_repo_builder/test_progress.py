@@ -122,5 +122,5 @@ def test_a_caller_that_says_nothing_does_not_stop_the_others() -> None:
     with serving(board, port=0) as port, socket.create_connection(("127.0.0.1", port)) as silent:
         began = time.monotonic()
         assert get(f"http://127.0.0.1:{port}/progress")[0] == 200
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 10
         assert silent.fileno() >= 0

@@ -151,7 +151,7 @@ def test_a_killed_writer_blocks_nobody_and_its_rest_is_removed(tmp_path: Path) -
         with FolderStore(tmp_path).writing(KEY) as writer:
             assert staged(tmp_path) == [writer.folder.name]
             publish(writer)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10  # seconds of a busy machine, not the minute that the writer had left
     assert FolderStore(tmp_path).find(KEY) is not None
     assert staged(tmp_path) == []
 
@@ -182,9 +182,9 @@ def test_a_second_writer_waits_and_sees_the_firsts_result(tmp_path: Path) -> Non
     with engines.writing(KEY) as writer:
         thread = threading.Thread(target=second)
         thread.start()
-        assert waited.wait(5)
+        assert waited.wait(30)
         first = publish(writer)
-    thread.join(5)
+    thread.join(30)
     assert [stored.artifact for stored in seen if stored] == [first.artifact]
 
 
@@ -193,7 +193,7 @@ def test_a_writer_that_never_ends_is_not_waited_for_for_ever(tmp_path: Path) -> 
         began = time.monotonic()
         with pytest.raises(Failed, match="another builder") as caught, FolderStore(tmp_path, wait_s=0.3).writing(KEY):
             pass
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
     assert caught.value.value == KEY
 
 
