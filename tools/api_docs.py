@@ -16,7 +16,8 @@ INTRO = """\
 Every field of the three kinds, as the API server knows it (`kubectl explain {first}.spec` shows the same).
 The API server fills in defaults and refuses what breaks a bound or a rule; the operator applies the same bounds and
 rules when it reads. `null` means absent. Fractions are decimal strings in quotes (`"0.25"`): Kubernetes' APIs know
-no floating-point numbers. Samples, from the shortest to a full one: [`crds/samples`](../crds/samples).
+no floating-point numbers. Samples, from the shortest to a full one: [`crds/samples`](../crds/samples). What is taken
+but not carried out yet: [README](../README.md#what-this-version-does-not-do-yet).
 """
 TABLE = "| field | type | default | bounds | meaning |\n|---|---|---|---|---|"
 KEPT_SHORT = 48

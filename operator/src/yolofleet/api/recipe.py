@@ -50,7 +50,7 @@ class Recipe(ApiModel):
     endpoints: Annotated[list[Endpoint], Unique, as_set(min_items=1, max_items=3)]
     """Graphs that are made."""
     calibration: Annotated[str, text(4096)] | None = None
-    """Identity of the calibration frames and their count."""
+    """Identity of the calibration frames."""
 
 
 class Target(ApiModel):
