@@ -50,7 +50,7 @@ def _do(verb: str, cluster: BareCluster, command: list[str]) -> int:
     elif verb == "kubeconfig":
         print(cluster.kubeconfig)
     elif verb == "exec":
-        print(cluster.exec(command), end="")
+        print(cluster.exec(command[1:] if command[:1] == ["--"] else command), end="")
     else:
         print(f"export KUBECONFIG={cluster.kubeconfig}\nexport PATH={cluster.kubectl_path.rpartition('/')[0]}:$PATH")
     return 0

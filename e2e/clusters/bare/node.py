@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from e2e.cache import REPOSITORY
-from e2e.clusters.bare.image_store import ImageStore, import_images, missing_images
+from e2e.cache import REPOSITORY, cache_root, locked
+from e2e.clusters.bare.image_store import ImageStore, import_images, keep_present, missing_images, sweep
 from e2e.clusters.bare.layout import NodePlace
 from e2e.clusters.bare.namespaces import Namespaces
 from e2e.clusters.bare.node_config import NodeConfig
@@ -34,17 +34,20 @@ class Node:
     def start_containerd(self, images: Sequence[Image]) -> None:
         """Start containerd on a store with these images; new ones are taken in first."""
         self.config.write()
-        ImageStore(self.place).restore()
-        self._containerd()
-        if wanted := missing_images(images, self.inside, self.config):
-            names = ", ".join(image.name.rpartition("/")[2].partition(":")[0] for image in wanted)
-            with step(f"load images into {self.place.name}: {names}"):
-                self._load(wanted)
+        with locked(cache_root() / "locks" / "image-stores"):
+            ImageStore(self.place).restore()
+            self._containerd()
+            if wanted := missing_images(images, self.inside, self.config):
+                with step(f"load images into {self.place.name}: {_names(wanted)}"):
+                    self._load(wanted)
 
     def load_images(self, images: Sequence[Image]) -> None:
         """Take new versions of images into a node that runs; new pods get them."""
-        if wanted := missing_images(images, self.inside, self.config):
-            import_images(wanted, self.inside, self.config)
+        with locked(cache_root() / "locks" / "image-stores"):
+            if wanted := missing_images(images, self.inside, self.config):
+                with step(f"load images into {self.place.name}: {_names(wanted)}"):
+                    keep_present(wanted, self.inside, self.config)
+                    import_images(wanted, self.inside, self.config)
 
     def start_agents(self) -> None:
         """The kubelet, kube-proxy and the device plugin."""
@@ -59,9 +62,12 @@ class Node:
         self._start("kubelet", self.config.kubelet())
 
     def _load(self, images: Sequence[Image]) -> None:
+        store = ImageStore(self.place)
         import_images(images, self.inside, self.config)
+        store.forget()
+        sweep(images[0], self.inside, self.config)
         self.table.end(self.process_name("containerd"), grace_s=_CONTAINERD_GRACE_S)
-        ImageStore(self.place).save()
+        store.save()
         self._containerd()
 
     def _containerd(self) -> None:
@@ -74,3 +80,7 @@ class Node:
     def _start(self, part: str, command: list[str], *, env: dict[str, str] | None = None) -> None:
         log = self.place.folder / "logs" / f"{part}.log"
         self.table.record(self.process_name(part), self.inside.spawn(command, log=log, env=env))
+
+
+def _names(images: Sequence[Image]) -> str:
+    return ", ".join(image.name.rpartition("/")[2].partition(":")[0] for image in images)
