@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import ssl
 import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -173,8 +174,10 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 @contextmanager
-def server(answers: dict[str, Answer | Callable[[BaseHTTPRequestHandler], None]]) -> Iterator[str]:
-    """Serve fixed answers on loopback; yields the base URL."""
+def server(
+    answers: dict[str, Answer | Callable[[BaseHTTPRequestHandler], None]], *, certificate: Path | None = None
+) -> Iterator[str]:
+    """Serve fixed answers on loopback, over TLS if given a certificate with its key; yields the base URL."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 5
@@ -195,10 +198,14 @@ def server(answers: dict[str, Answer | Callable[[BaseHTTPRequestHandler], None]]
             pass
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        httpd.socket = context.wrap_socket(httpd.socket, server_side=True)
     thread = Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{httpd.server_address[1]}"
+        yield f"{'https' if certificate else 'http'}://127.0.0.1:{httpd.server_address[1]}"
     finally:
         httpd.shutdown()
         httpd.server_close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from model_repo_builder.builtin import RELEASED, bundled
-from model_repo_builder.errors import Failed
+from model_repo_builder.errors import Failed, Refused
 from model_repo_builder.fetch import Fetch
 from tests.model_repo_builder.making import Bench, TinyYolo, pvc, request, server
 from yolofleet.api.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 MODEL = TinyYolo().model().SerializeToString()
 
@@ -39,6 +41,37 @@ def test_a_file_named_pt_that_is_onnx_is_onnx(bench: Bench) -> None:
     assert weights.path.read_bytes() == MODEL
     assert weights.sha256 == hashlib.sha256(MODEL).hexdigest()
     assert weights.size_bytes == len(MODEL)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A self-signed certificate for 127.0.0.1, with its key in one file."""
+    made, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(made), "-days", "2", "-nodes"]
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", *subject, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    made.write_bytes(made.read_bytes() + key.read_bytes())
+    return made
+
+
+def test_https_checks_the_name_although_the_address_is_pinned(
+    bench: Bench, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with server({"/m": (200, {}, MODEL)}, certificate=certificate) as base:
+        assert fetch(bench).run(source(f"{base}/m"), "Detect").size_bytes == len(MODEL)
+        other = base.replace("127.0.0.1", "localhost")
+        with pytest.raises(Refused, match="not trusted: Hostname mismatch"):
+            fetch(bench).run(source(f"{other}/m"), "Detect")
+
+
+def test_a_certificate_that_nobody_signed_is_refused_with_a_way_out(bench: Bench, certificate: Path) -> None:
+    with server({"/m": (200, {}, MODEL)}, certificate=certificate) as base, pytest.raises(Refused) as caught:
+        fetch(bench).run(source(f"{base}/m"), "Detect")
+    assert caught.value.field == "spec.model.http.url"
+    assert "self-signed" in caught.value.message
+    assert "plain http" in caught.value.remedy
 
 
 def test_redirects_are_followed_relative_and_absolute(bench: Bench) -> None:

@@ -90,3 +90,15 @@ def test_a_volume_that_is_not_there_is_told(key: str, bench: Bench) -> None:
     (bench.root / "a-file").write_text("x")
     with pytest.raises(Failed, match="can't be written"):
         assemble(bench.store, serve(key), bench.root / "a-file")
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_engine_is_built_again_by_the_next_build(name: str, bench: Bench) -> None:
+    TinyYolo().save(bench.source / "m.onnx")
+    wanted = request(pvc("m.onnx"))
+    first = bench.build(wanted)
+    DAMAGES[name](bench.root / "store" / wanted.key)
+    again = bench.build(wanted)
+    assert again == first
+    assert bench.build(wanted).outcome == "Cached"
+    assemble(bench.store, serve(wanted.key), bench.root / "models")

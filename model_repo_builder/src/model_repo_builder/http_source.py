@@ -58,6 +58,12 @@ class Download:
                 time.sleep(min(self.limits.backoff_s * 2 ** (attempt - 1), max(0, deadline - time.monotonic())))
             try:
                 return self._follow(url, deadline)
+            except ssl.SSLCertVerificationError as error:
+                raise self._refuse(
+                    url,
+                    f"the server's certificate is not trusted: {error.verify_message}",
+                    "use one that a public authority signed, or plain http: the digest guards the file",
+                ) from None
             except (_Broken, OSError, http.client.HTTPException) as error:
                 broken = str(error) or type(error).__name__
             if time.monotonic() >= deadline:

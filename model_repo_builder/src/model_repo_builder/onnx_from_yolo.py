@@ -6,6 +6,7 @@ hold. Ultralytics' exporter is not used: its `dynamic=True` frees height and wid
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 import warnings
@@ -92,7 +93,7 @@ class YoloModel:
                 input_names=[INPUT],
                 output_names=names,
                 dynamic_axes={name: {0: "batch"} for name in (INPUT, *names)},
-                **({"dynamo": False} if "dynamo" in torch.onnx.export.__code__.co_varnames else {}),
+                **({"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}),
             )
         model = onnx.load(str(target))
         onnx_graph.fold_shapes(model, self.size)
