@@ -171,6 +171,17 @@ def test_the_api_server_goes_and_comes_back_while_pods_go_on(cluster: Cluster, n
     wait_until_running(cluster, namespace, "comes")
 
 
+def test_devices_come_back_after_the_kubelet_restarts_and_pods_keep_theirs(recut: Cluster, namespace: str) -> None:
+    create(recut, namespace, on_slice("stays"))
+    wait_until_running(recut, namespace, "stays")
+    recut.restart_kubelet()
+    recut.set_layout({SLICE: 3})
+    status = json.loads(recut.kubectl("-n", namespace, "get", "pod", "stays", "-o", "json"))["status"]
+    assert status["containerStatuses"][0]["restartCount"] == 0
+    create(recut, namespace, on_slice("comes"))
+    wait_until_running(recut, namespace, "comes")
+
+
 def triton_pod() -> dict[str, Any]:
     """A tritonserver whose repository is written by an init container, as the product's is."""
     probe = {"httpGet": {"path": "/v2/health/ready", "port": 8000}, "periodSeconds": 1}

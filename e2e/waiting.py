@@ -18,7 +18,7 @@ def wait_for(
     check: Callable[[], T | None],
     *,
     timeout_s: float = 60,
-    interval_s: float = 0.2,
+    interval_s: float = 0.4,
     seen: Callable[[], object] | None = None,
 ) -> T:
     """Poll `check` until it returns something true, and return that; `seen` is asked for the failure's text.

@@ -92,6 +92,9 @@ class ExistingCluster:
     def restart_apiserver(self, *, down_s: float = 0) -> None:
         raise UnsupportedError(f"the API server of {self.context} is not ours to take away for {down_s} s")
 
+    def restart_kubelet(self, *, node: int = 1) -> None:
+        raise UnsupportedError(f"the kubelet of node{node} in {self.context} is not ours to restart")
+
     def recycle_volumes(self) -> None:
         """Nothing to do: volumes are the business of the cluster's provisioner."""
 

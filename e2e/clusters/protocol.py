@@ -55,6 +55,9 @@ class Cluster(Protocol):
     def restart_apiserver(self, *, down_s: float = 0) -> None:
         """Stop it, leave it down for a while, start it."""
 
+    def restart_kubelet(self, *, node: int = 1) -> None:
+        """Restart a node's kubelet; pods go on, the device plugin registers anew."""
+
     def recycle_volumes(self) -> None:
         """Empty the volumes whose claims are gone, and offer them anew."""
 
