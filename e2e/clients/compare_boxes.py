@@ -62,6 +62,13 @@ def pictures(folder: Path) -> list[tuple[str, np.ndarray]]:
     return [(file.name, cv2.imread(str(file))) for file in files]
 
 
+def input_size(onnx: Path) -> list[int]:
+    """Return the graph's fixed height and width."""
+    import onnxruntime
+
+    return list(onnxruntime.InferenceSession(onnx).get_inputs()[0].shape[2:])
+
+
 def measure(model: Any, picture: np.ndarray, seconds: float) -> float:
     """Return frames per second of one client that asks again as soon as it has its answer."""
     started, frames = time.monotonic(), 0
@@ -99,10 +106,12 @@ def main() -> int:
     from ultralytics import YOLO
 
     served, local = YOLO(asked.url, task="detect"), YOLO(str(asked.onnx), task="detect")
+    size = input_size(asked.onnx)
     total, lowest, drawn, most = 0, 1.0, None, -1
     for name, picture in pictures(asked.frames):
         answer = served.predict(picture, conf=CONFIDENCE, verbose=False)[0]
-        reference = local.predict(picture, conf=CONFIDENCE, rect=False, verbose=False)[0]
+        # ONNX Runtime's side is told what the server's metadata tells the client: the size, and no minimal rectangle.
+        reference = local.predict(picture, conf=CONFIDENCE, imgsz=size, rect=False, verbose=False)[0]
         match = worst_match(boxes_of(answer), boxes_of(reference))
         total, lowest = total + len(answer.boxes), min(lowest, match)
         say(picture=name, boxes=len(answer.boxes), reference=len(reference.boxes), iou_min=round(match, 5))

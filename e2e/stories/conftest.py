@@ -32,8 +32,9 @@ def fleet(installed: Any, namespace: str) -> Iterator[Fleet]:
     yield made
     operator_up(installed)
     made.kubectl("delete", "ydep", "--all", "--wait=false")
-    made.kubectl("delete", "pod", "-l", "app=client", "--grace-period=0", "--force", "--wait=false")
-    wait_for("all pods of the story to go", lambda: not serving(made), timeout_s=90)
+    wait_for("the deployments to go", lambda: not made.items("deployments"), timeout_s=60)
+    made.kubectl("delete", "pods", "--all", "--now", "--wait=false")
+    wait_for("all pods of the story to go", lambda: not serving(made), timeout_s=60)
 
 
 def serving(fleet: Fleet) -> list[str]:

@@ -97,8 +97,8 @@ def _pod(view: EngineView, settings: Settings) -> Object:
     }
     if settings.images.pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in settings.images.pull_secrets]
-    if (pvc := view.spec.source.pvc) is not None:
-        volume = {"name": "source", "persistentVolumeClaim": {"claimName": pvc.claim_name, "readOnly": True}}
+    if (pvc := view.spec.source.pvc) is not None and pvc.claim_name != settings.store.claim_name:
+        volume = {"name": "source", "persistentVolumeClaim": {"claimName": pvc.claim_name}}
         spec["volumes"] = [*spec["volumes"], volume]
     return spec
 
@@ -116,8 +116,10 @@ def _container(view: EngineView, settings: Settings) -> Object:
         {"name": "store", "mountPath": STORE_PATH},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod
     ]
-    if view.spec.source.pvc is not None:
-        mounts.append({"name": "source", "mountPath": SOURCE_PATH, "readOnly": True})
+    if (pvc := view.spec.source.pvc) is not None:
+        # A claim that is named twice in one pod is mounted once: read-only for one would be read-only for both.
+        volume = "store" if pvc.claim_name == settings.store.claim_name else "source"
+        mounts.append({"name": volume, "mountPath": SOURCE_PATH, "readOnly": True})
     env = [{"name": BUILD_ENV, "value": json.dumps(request.wire(), sort_keys=True)}]
     if settings.builds.builtin_url:
         env.append({"name": "YOLOFLEET_BUILTIN_URL", "value": settings.builds.builtin_url})
