@@ -1,0 +1,263 @@
+"""What must hold for every manifest, whatever is set: security, devices, draining, names, hashes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.charts.restricted import violations
+from tests.planning.worlds import H100, NOW, deployment, engine, labelled, node, snapshot, spec
+from tests.raw_objects import settings
+from tests.render.cases import (
+    EVERYTHING,
+    HTTP,
+    MIG,
+    MIG_NODE,
+    OWN_SETTINGS,
+    PVC,
+    SETTINGS,
+    Object,
+    build_job,
+    full,
+    manifests,
+    planned,
+    serves,
+)
+from yolofleet.api.build import BUILD_ENV, SERVE_ENV, BuildRequest, ServeRequest
+from yolofleet.api.conditions import Reason
+from yolofleet.planning.judging import Judged
+from yolofleet.planning.plan import plan
+from yolofleet.render import engines, serving
+from yolofleet.render.events import NOTE_LIMIT_BYTES, events
+from yolofleet.render.meta import HASH_ANNOTATION, digest, hashed
+from yolofleet.render.status import condition, deployment_status
+from yolofleet.render.writes import Target
+
+PODS: dict[str, Object] = {
+    "serving": manifests()["Deployment"]["spec"]["template"]["spec"],
+    "serving, all set": full()["Deployment"]["spec"]["template"]["spec"],
+    "build": build_job()["spec"]["template"]["spec"],
+    "build, http": build_job(HTTP, OWN_SETTINGS)["spec"]["template"]["spec"],
+    "build, pvc": build_job(PVC)["spec"]["template"]["spec"],
+}
+every_pod = pytest.mark.parametrize("pod", PODS.values(), ids=PODS.keys())
+
+
+def triton(pod: Object) -> Object:
+    (container,) = pod["containers"]
+    return container
+
+
+@every_pod
+def test_every_pod_keeps_to_the_restricted_profile(pod: Object) -> None:
+    assert violations(pod) == []
+
+
+@every_pod
+def test_every_pod_has_no_token_a_read_only_root_and_a_place_to_write(pod: Object) -> None:
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsUser"] == 1000
+    for container in [*pod.get("initContainers", []), *pod["containers"]]:
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+        assert "/tmp" in writable
+
+
+@every_pod
+def test_every_mount_has_its_volume_and_no_claim_is_named_twice(pod: Object) -> None:
+    names = {volume["name"] for volume in pod["volumes"]}
+    claims = [v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v]
+    for container in [*pod.get("initContainers", []), *pod["containers"]]:
+        assert {mount["name"] for mount in container["volumeMounts"]} <= names
+    assert len(claims) == len(set(claims))
+
+
+def test_weights_on_the_stores_own_claim_are_mounted_from_it() -> None:
+    job = build_job({"model": {"pvc": {"claimName": "yolofleet-engines", "path": "best.pt"}}})
+    pod = job["spec"]["template"]["spec"]
+    mounts = {mount["mountPath"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+    assert [v["name"] for v in pod["volumes"]] == ["store", "tmp"]
+    assert (mounts["/source"]["name"], mounts["/source"]["readOnly"]) == ("store", True)
+    assert not mounts["/store"].get("readOnly")
+
+
+@pytest.mark.parametrize(
+    ("devices", "resource"), [({MIG: 7}, MIG), ({"nvidia.com/gpu": 2}, "nvidia.com/gpu")], ids=["mixed", "whole"]
+)
+@pytest.mark.parametrize("asked", [{}, {"serving": EVERYTHING["serving"]}], ids=["plain", "all set"])
+def test_a_replica_asks_for_exactly_one_device(devices, resource, asked) -> None:
+    made = manifests(asked, nodes=(node("n1", devices),))["Deployment"]
+    resources = triton(made["spec"]["template"]["spec"])["resources"]
+    for side in ("requests", "limits"):
+        assert {k: v for k, v in resources[side].items() if k.startswith("nvidia.com/")} == {resource: 1}
+
+
+def test_single_strategy_finds_its_slices_by_the_product_label() -> None:
+    label = f"{H100}-MIG-1g.10gb"
+    made = manifests(nodes=(node("n1", {"nvidia.com/gpu": 14}, labels=labelled(label)),))["Deployment"]
+    pod = made["spec"]["template"]["spec"]
+    (term,) = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert made["metadata"]["name"] == "gate-1g-10gb"
+    assert term["matchExpressions"] == [{"key": "nvidia.com/gpu.product", "operator": "In", "values": [label]}]
+
+
+@given(st.integers(1, 3600), st.integers(1, 600), st.integers(1, 600))
+def test_a_pod_drains_past_every_connection_and_is_killed_only_after_tritons_own_patience(age, grace, leave) -> None:
+    own = settings(
+        serving={"maxConnectionAgeSeconds": age, "connectionGraceSeconds": grace, "exitTimeoutSeconds": leave}
+    )
+    pod = manifests(chosen=own)["Deployment"]["spec"]["template"]["spec"]
+    sleep = triton(pod)["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert sleep > 1.1 * age + grace - 1e-6
+    assert pod["terminationGracePeriodSeconds"] > sleep + leave
+    assert f"--grpc-max-connection-age={age * 1000}" in triton(pod)["args"]
+
+
+@given(st.integers(1, 86_400))
+def test_loading_may_take_as_long_as_the_settings_say_and_a_rollout_waits_longer(load_s: int) -> None:
+    made = manifests(chosen=settings(serving={"loadTimeoutSeconds": load_s}))["Deployment"]["spec"]
+    probe = triton(made["template"]["spec"])["startupProbe"]
+    assert probe["failureThreshold"] * probe["periodSeconds"] == load_s
+    assert made["progressDeadlineSeconds"] > load_s
+
+
+def test_probes_ask_what_they_are_for() -> None:
+    container = triton(PODS["serving"])
+    paths = {kind: container[kind]["httpGet"]["path"] for kind in ("startupProbe", "readinessProbe", "livenessProbe")}
+    assert paths == {
+        "startupProbe": "/v2/health/ready",
+        "readinessProbe": "/v2/health/ready",
+        "livenessProbe": "/v2/health/live",
+    }
+
+
+def test_the_init_container_is_told_what_to_assemble() -> None:
+    (env,) = PODS["serving, all set"]["initContainers"][0]["env"]
+    request = ServeRequest.model_validate_json(env["value"])
+    assert (env["name"], request.model_name, request.max_batch_size) == (SERVE_ENV, "gate", 8)
+
+
+@pytest.mark.parametrize("asked", [{}, HTTP, PVC], ids=["builtin", "http", "pvc"])
+def test_the_build_is_told_what_to_make(asked: Object) -> None:
+    view = engine(spec(**asked))
+    env = {e["name"]: e["value"] for e in build_job(asked)["spec"]["template"]["spec"]["containers"][0]["env"]}
+    request = BuildRequest.model_validate_json(env[BUILD_ENV])
+    assert (request.key, request.name, request.source) == (view.spec.key, view.name, view.spec.source)
+
+
+def test_a_build_is_never_restarted_by_kubernetes_and_its_refusal_ends_it_at_once() -> None:
+    job = build_job()
+    assert job["metadata"]["name"] == engine().name
+    assert job["spec"]["backoffLimit"] == 0
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+    assert job["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [42]
+
+
+def test_children_belong_to_their_deployment_and_select_only_its_pods() -> None:
+    made = manifests()
+    labels = made["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    for document in made.values():
+        (owner,) = document["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["uid"], owner["controller"]) == ("YoloDeployment", "uid-gate", True)
+    for selector in (
+        made["Service"]["spec"]["selector"],
+        made["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
+        made["Deployment"]["spec"]["selector"]["matchLabels"],
+    ):
+        assert selector.items() <= labels.items()
+        assert selector["yolofleet.dev/deployment"] == "gate"
+
+
+def test_what_a_selector_holds_never_changes_with_the_engine() -> None:
+    one = manifests()["Deployment"]["spec"]["selector"]
+    other = manifests({"engine": {"backend": "ONNXRuntime", "maxBatchSize": 4}})["Deployment"]["spec"]["selector"]
+    assert one == other
+
+
+def test_nothing_is_written_before_there_is_an_engine_and_the_service_stays_when_suspended() -> None:
+    (fresh,) = plan(snapshot(deployment())).deployments
+    assert serving.serving(fresh, SETTINGS) == []
+    kinds = [made["kind"] for made in serving.serving(planned({"suspend": True}), SETTINGS)]
+    assert kinds == ["Service", "PodDisruptionBudget"]
+
+
+# Hashes
+
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), documents, max_size=4))
+def test_a_hash_knows_content_not_order(document: dict[str, Any]) -> None:
+    turned = dict(reversed(document.items()))
+    assert digest(document) == digest(turned) == digest(json.loads(json.dumps(document)))
+    assert digest(document) != digest(document | {"more": 1})
+
+
+def test_the_same_plan_has_the_same_hash_and_a_changed_one_another() -> None:
+    def hash_of(**asked: Any) -> str:
+        made = manifests(asked, nodes=(MIG_NODE,))["Deployment"]
+        return str(made["metadata"]["annotations"][HASH_ANNOTATION])
+
+    assert hash_of() == hash_of()
+    assert hash_of() != hash_of(scaling={"minReplicas": 2})
+
+
+def test_scaling_leaves_the_pods_as_they_are() -> None:
+    def template(**asked: Any) -> Object:
+        made: Object = manifests(asked)["Deployment"]["spec"]["template"]
+        return made
+
+    assert template() == template(scaling={"minReplicas": 2})
+    assert template() == template(postprocess={"confidence": "0.5"})
+
+
+def test_hashing_keeps_annotations_and_does_not_touch_what_it_was_given() -> None:
+    document = {"metadata": {"annotations": {"a": "b"}}}
+    made = hashed(document)
+    assert made["metadata"]["annotations"].keys() == {"a", HASH_ANNOTATION}
+    assert document == {"metadata": {"annotations": {"a": "b"}}}
+
+
+def test_the_claim_outlives_its_deployments() -> None:
+    assert "ownerReferences" not in engines.claim("cams", SETTINGS)["metadata"]
+
+
+# Status and Events
+
+
+def test_a_conditions_time_moves_only_with_its_status() -> None:
+    first = condition("Ready", Judged("False", Reason.NOT_SERVING, "0 of 1"), old=[], now=NOW, generation=1)
+    later = NOW.replace(hour=13)
+    same = condition("Ready", Judged("False", Reason.SUSPENDED, "off"), old=[first], now=later, generation=2)
+    turned = condition("Ready", Judged("True", Reason.SERVING, "1 of 1"), old=[same], now=later, generation=2)
+    assert same.last_transition_time == first.last_transition_time == "2026-01-01T12:00:00Z"
+    assert turned.last_transition_time == "2026-01-01T13:00:00Z"
+
+
+def test_a_status_is_written_once_and_then_stands() -> None:
+    first = deployment_status(planned(**serves()), NOW)
+    again = deployment_status(planned(**serves(), status=first), NOW.replace(hour=13))
+    assert again == first
+
+
+@given(st.text(min_size=1, max_size=2000))
+def test_a_note_never_passes_what_kubernetes_takes_in_bytes(words: str) -> None:
+    new = [condition("Placed", Judged("False", Reason.NO_ROOM, words), old=[], now=NOW, generation=1)]
+    (event,) = events(Target("YoloDeployment", "cams", "gate", "u"), [], new, NOW)
+    assert len(event["note"].encode()) <= NOTE_LIMIT_BYTES
+    assert event["note"].startswith("Placed=False: ")
+
+
+def test_an_event_of_a_pool_lies_in_default_and_regards_no_namespace() -> None:
+    new = [condition("Ready", Judged("False", Reason.INVALID_SPEC, "no"), old=[], now=NOW, generation=1)]
+    (event,) = events(Target("MigPool", "", "east"), [], new, NOW)
+    assert event["metadata"]["namespace"] == "default"
+    assert event["regarding"].keys() == {"apiVersion", "kind", "name"}
