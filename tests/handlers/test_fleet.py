@@ -530,3 +530,11 @@ async def test_events_tell_ends_and_alarms_and_a_missing_right_to_write_them_har
     await seen(fleet)
     await started(kube)
     assert len(server.all("Event")) == told
+
+
+async def test_a_node_more_or_its_heartbeat_changes_no_status_of_who_serves(server, kube):
+    fleet = await serving_fleet(server, kube)
+    server.put(node("n2"))
+    server.edit("Node", "", "n1", status=node()["status"] | {"conditions": [{"type": "Ready", "status": "True"}]})
+    await seen(fleet)
+    assert server.writes == []

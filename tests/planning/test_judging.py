@@ -157,7 +157,7 @@ CASES = [
         "placed",
         "True",
         Reason.PLACED,
-        ("gpu", "already serving on it", "2 on 1 nodes"),
+        ("gpu", "already serving on it"),
     ),
     Case(
         "the engine first",

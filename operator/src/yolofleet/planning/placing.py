@@ -86,7 +86,6 @@ def _allowed(offer: Offer, profiles: list[str], products: list[str]) -> bool:
 
 
 def _chosen(first: Offer, alike: list[Offer], stall: Stall, *, kept: bool) -> Choice:
-    count = sum(offer.allocatable for offer in alike)
     why = "already serving on it" if kept else "the smallest profile that is offered and allowed"
     return Choice(
         profile=first.profile,
@@ -94,8 +93,8 @@ def _chosen(first: Offer, alike: list[Offer], stall: Stall, *, kept: bool) -> Ch
         product=first.product or "",
         product_labels=tuple(sorted({offer.product_label for offer in alike if offer.product_label})),
         node_selector=stall.node_selector,
-        offered=count,
-        why=f"{first.profile}: {why} ({count} on {len({offer.node for offer in alike})} nodes)",
+        offered=sum(offer.allocatable for offer in alike),
+        why=f"{first.profile}: {why}",  # no counts: each node that comes or goes would change every status
         nodes=tuple(sorted({offer.node for offer in alike})),
         labels=first.labels,
     )
