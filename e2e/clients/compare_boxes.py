@@ -54,7 +54,7 @@ def worst_match(ours: list[tuple[int, float, np.ndarray]], theirs: list[tuple[in
     return lowest
 
 
-def pictures(folder: Path) -> list[tuple[str, np.ndarray]]:
+def pictures(folder: Path) -> list[tuple[str, Any]]:
     """Return the mounted pictures and the two real ones that ultralytics ships."""
     from ultralytics.utils import ASSETS
 

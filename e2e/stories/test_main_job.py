@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 
 from e2e.fleet import ROOT, Fleet, layout, url_of
@@ -17,12 +19,12 @@ def scenes(count: int) -> dict[str, bytes]:
     return {name: encoded.tobytes() for name, encoded in drawn.items()}
 
 
-def compare(fleet: Fleet, name: str) -> dict[str, object]:
+def compare(fleet: Fleet, name: str) -> dict[str, Any]:
     """Run Ultralytics' client against a deployment and ONNX Runtime; return its report."""
     key = fleet.get("yeng", fleet.engine_of(name))["spec"]["key"]
     arguments = ["--url", url_of(fleet, name), "--onnx", f"/store/{key}/model.onnx", "--frames", "/client"]
     client = fleet.client("client", ROOT / "e2e/clients/compare_boxes.py", [*arguments, "--seconds", "1"], scenes(2))
-    report: dict[str, object] = client.finished()[-1]["report"]
+    report: dict[str, Any] = client.finished()[-1]["report"]
     return report
 
 

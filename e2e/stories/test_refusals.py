@@ -28,7 +28,7 @@ def bad_model(base: str, kind: str) -> tuple[dict[str, Any], list[str]]:
     """Return a model that cannot be built, and words that its condition must have."""
     html, broken = b"<html>404</html>", WEIGHTS.read_bytes()[:100_000]
     good = sha256(WEIGHTS.read_bytes())
-    return {
+    known: dict[str, tuple[dict[str, Any], list[str]]] = {
         "unknown": ({"builtin": "yolo26q-shapes"}, ["spec.model.builtin", "yolo26q-shapes", "yolo26n-shapes"]),
         "digest": (
             {"http": {"url": f"{base}/good.pt", "sha256": "0" * 64}},
@@ -37,7 +37,8 @@ def bad_model(base: str, kind: str) -> tuple[dict[str, Any], list[str]]:
         "corrupt": ({"http": {"url": f"{base}/broken.pt", "sha256": sha256(broken)}}, ["spec.model.http", "broken.pt"]),
         "html": ({"http": {"url": f"{base}/page.pt", "sha256": sha256(html)}}, ["spec.model.http", "page.pt"]),
         "task": ({"builtin": "yolo26n-shapes", "task": "Pose"}, ["spec.model.task", "Pose", "Detect"]),
-    }[kind]
+    }
+    return known[kind]
 
 
 @pytest.mark.parametrize("kind", ["unknown", "digest", "corrupt", "html", "task"])

@@ -29,7 +29,6 @@ NAMESPACED = {
     ("", "pods"): WATCH,
     ("events.k8s.io", "events"): {"create", "patch"},
 }
-LEASES = {("coordination.k8s.io", "leases"): {"get", "create", "update", "patch"}}
 
 
 def _roles(objects: list[Object]) -> list[Object]:
@@ -62,7 +61,7 @@ def test_no_role_has_a_wildcard_a_secret_or_a_way_up(helm: Helm, name: str) -> N
 def test_everywhere_means_one_cluster_role(helm: Helm) -> None:
     objects = helm.objects()
     assert _matrix(named(objects, "ClusterRole", RELEASE)) == CLUSTER | NAMESPACED
-    assert [role["metadata"]["name"] for role in of_kind(objects, "Role")] == [f"{RELEASE}-lease"]
+    assert [role["metadata"]["name"] for role in of_kind(objects, "Role")] == []
 
 
 def test_watched_namespaces_get_a_role_each_and_the_cluster_only_nodes_and_pools(helm: Helm) -> None:
@@ -70,7 +69,7 @@ def test_watched_namespaces_get_a_role_each_and_the_cluster_only_nodes_and_pools
     roles = {role["metadata"].get("namespace", ""): _matrix(role) for role in of_kind(objects, "Role")}
     events = {("events.k8s.io", "events"): {"create", "patch"}}
     assert _matrix(named(objects, "ClusterRole", RELEASE)) == CLUSTER
-    assert roles == {"cameras": NAMESPACED, "gates": NAMESPACED, "default": events, "": LEASES}
+    assert roles == {"cameras": NAMESPACED, "gates": NAMESPACED, "default": events}
 
 
 def test_a_watched_default_namespace_needs_no_second_role(helm: Helm) -> None:
