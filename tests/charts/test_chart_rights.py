@@ -74,7 +74,7 @@ def test_watched_namespaces_get_a_role_each_and_the_cluster_only_nodes_and_pools
 
 def test_a_watched_default_namespace_needs_no_second_role(helm: Helm) -> None:
     objects = helm.objects("--set", "watchNamespaces={default}")
-    assert [role["metadata"].get("namespace") for role in of_kind(objects, "Role")] == ["default", None]
+    assert [role["metadata"].get("namespace") for role in of_kind(objects, "Role")] == ["default"]
 
 
 @every_set
