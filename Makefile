@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
 UV := .venv/bin/uv
+export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help setup prerequisites demo test test-unit test-e2e verify generate lint format types layers lock \

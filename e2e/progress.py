@@ -13,19 +13,21 @@ _LIVE_EVERY_S = 0.2
 
 
 @contextmanager
-def step(title: str) -> Iterator[None]:
-    """Announce a step, tell that it goes on, and say how long it took."""
+def step(title: str, *, ticking: bool = True) -> Iterator[None]:
+    """Announce a step, tell that it goes on (unless it shows a bar of its own), and say how long it took."""
     started = time.monotonic()
     done = threading.Event()
     ticker = threading.Thread(target=_tick, args=(title, started, done), daemon=True)
-    ticker.start()
+    if ticking:
+        ticker.start()
     verdict = "failed after"
     try:
         yield
         verdict = ""
     finally:
         done.set()
-        ticker.join()
+        if ticking:
+            ticker.join()
         _line(f"{title}  {verdict} {time.monotonic() - started:.1f} s".replace("   ", "  "), live=False)
 
 

@@ -76,7 +76,7 @@ def show(cluster: Any, report: Report) -> bool:
     with report.step(f"kubectl apply -f {SAMPLE.relative_to(ROOT)}"):
         fleet.kubectl("apply", "-f", str(SAMPLE))
         engines = wait_for("a YoloEngine", lambda: fleet.items("yeng"), timeout_s=30)
-    with report.step("engine built by a Job"):
+    with report.step("engine built by a Job", ticking=False):
         follow_engine(fleet, engines[0]["metadata"]["name"])
     with report.step("Triton Ready on a MIG slice"):
         fleet.wait_serving(name)

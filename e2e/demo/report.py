@@ -22,10 +22,10 @@ class Report:
     facts: dict[str, Any] = field(default_factory=dict)
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Run one step under a ticker and note its seconds."""
+    def step(self, name: str, *, ticking: bool = True) -> Iterator[None]:
+        """Run one step under a ticker, or its own bar, and note its seconds."""
         started = time.monotonic()
-        with step(name):
+        with step(name, ticking=ticking):
             yield
         self.steps.append({"name": name, "seconds": round(time.monotonic() - started, 1)})
 
