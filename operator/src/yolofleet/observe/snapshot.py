@@ -97,7 +97,9 @@ class Observer:
         return found
 
     def _deployment(self, key: Key) -> DeploymentView | None:
-        obj = self._cache.get(key) if key.kind == "YoloDeployment" else None
+        if key.kind != "YoloDeployment":
+            return None
+        obj = self._cache.get(key)
         if obj is None or "deletionTimestamp" in obj["metadata"]:
             self._unreadable.pop(key, None)
             return None
