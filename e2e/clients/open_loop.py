@@ -1,41 +1,52 @@
 """Runs in a pod: existing Ultralytics connections and an open-loop stream, counting every failure.
 
-Keeps `--clients` `YOLO("grpc://…")` objects busy, each at a fixed rate whatever the answers take, and prints one line
-of JSON a second: requests, failures (with their words), late ones. No retry: a failure is a failure.
+Keeps `--clients` cameras busy, each a process of its own with one `YOLO("grpc://…")` (in one process gRPC would share
+one connection among all of them), each at a fixed rate whatever the answers take, and prints one line of JSON a
+second: requests answered, failed, and the failures' words. No retry: a failure is a failure.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import queue
 import sys
-import threading
 import time
 from collections import Counter
 from typing import Any
 
 import numpy as np
 
-totals: Counter[str] = Counter()
-errors: Counter[str] = Counter()
-lock = threading.Lock()
+OK = "ok"
 
 
-def stream(model: Any, frame: np.ndarray, period_s: float, until: float, phase_s: float) -> None:
-    """Send one frame each period until the end; being late is counted, never caught up with a burst."""
+def camera(url: str, size: int, period_s: float, until: float, phase_s: float, told: Any) -> None:
+    """Send one frame each period until the end; being late is never caught up with a burst."""
+    import torch
+    from ultralytics import YOLO
+
+    torch.set_num_threads(1)
+    frame = np.zeros((size, size, 3), np.uint8)
+    model = YOLO(url, task="detect")
     due = time.monotonic() + phase_s
     while due < until:
         time.sleep(max(0.0, due - time.monotonic()))
         try:
             model.predict(frame, verbose=False)
-            outcome = "ok"
+            told.put(OK)
         except Exception as error:  # noqa: BLE001 - every failure is counted with its words
-            outcome = "failed"
-            with lock:
-                errors[f"{type(error).__name__}: {str(error)[:200]}"] += 1
-        with lock:
-            totals[outcome] += 1
+            told.put(f"{type(error).__name__}: {str(error)[:200]}")
         due = max(due + period_s, time.monotonic())
+
+
+def drain(told: Any, totals: Counter[str]) -> None:
+    """Count what the cameras told since the last look."""
+    while True:
+        try:
+            totals[told.get_nowait()] += 1
+        except queue.Empty:
+            return
 
 
 def main() -> int:
@@ -47,29 +58,31 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--size", type=int, default=64)
     asked = parser.parse_args()
-    import torch
-    from ultralytics import YOLO
+    import ultralytics  # noqa: F401 - imported once, before the cameras fork off
 
-    torch.set_num_threads(1)
-    frame = np.zeros((asked.size, asked.size, 3), np.uint8)
-    models = [YOLO(asked.url, task="detect") for _ in range(asked.clients)]
-    for model in models:
-        model.predict(frame, verbose=False)
+    context = multiprocessing.get_context("fork")
+    told: Any = context.Queue()
     started = time.monotonic()
     until, period = started + asked.seconds, 1 / asked.rate
-    threads = [
-        threading.Thread(target=stream, args=(model, frame, period, until, index * period / asked.clients), daemon=True)
-        for index, model in enumerate(models)
+    cameras = [
+        context.Process(
+            target=camera,
+            args=(asked.url, asked.size, period, until, index * period / asked.clients, told),
+            daemon=True,
+        )
+        for index in range(asked.clients)
     ]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):
+    for process in cameras:
+        process.start()
+    totals: Counter[str] = Counter()
+    while any(process.is_alive() for process in cameras):
         time.sleep(1)
-        with lock:
-            told = {"at": round(time.monotonic() - started, 1), **totals, "errors": dict(errors)}
-        sys.stdout.write(json.dumps(told) + "\n")
+        drain(told, totals)
+        errors = {words: count for words, count in totals.items() if words != OK}
+        line = {"at": round(time.monotonic() - started, 1), "ok": totals[OK], "failed": sum(errors.values())}
+        sys.stdout.write(json.dumps(line | {"errors": errors}) + "\n")
         sys.stdout.flush()
-    return 0
+    return 0 if all(process.exitcode == 0 for process in cameras) else 1
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class ServingSettings(_Section):
     go sleeps past both before Triton is told to stop.
     """
 
-    max_connection_age_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
+    max_connection_age_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
     connection_grace_seconds: Annotated[int, Field(ge=1, le=600)] = 5
     exit_timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 15
     load_timeout_seconds: Seconds = 600

@@ -1,4 +1,4 @@
-"""Does the watch still speak? A cheap LIST of metadata now and then tells, and mends what was missed."""
+"""A cheap LIST of metadata now and then tells whether the watch still speaks, and mends what was missed."""
 
 from __future__ import annotations
 
