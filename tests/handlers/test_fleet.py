@@ -538,3 +538,21 @@ async def test_a_node_more_or_its_heartbeat_changes_no_status_of_who_serves(serv
     server.edit("Node", "", "n1", status=node()["status"] | {"conditions": [{"type": "Ready", "status": "True"}]})
     await seen(fleet)
     assert server.writes == []
+
+
+async def test_a_refused_engine_that_somebody_deletes_is_built_anew_as_its_message_says(server, kube):
+    server.put(node())
+    server.put(yolodeployment())
+    fleet = await started(kube)
+    ended(server, REFUSED, how="Failed", exit_code=42)
+    await seen(fleet)
+    name = only(server, "YoloEngine")["metadata"]["name"]
+    server.remove("YoloEngine", name)
+    await seen(fleet)
+    engine = only(server, "YoloEngine")
+    assert conditions(engine)["Ready"] == ("False", "Queued"), "the garbage collector is not there yet"
+    server.remove("Job", name)
+    server.remove("Pod", f"{name}-x1")
+    await seen(fleet)
+    assert only(server, "Job")
+    assert conditions(only(server, "YoloEngine"))["Ready"] == ("False", "Building")

@@ -251,13 +251,15 @@ def job(status: Object | None = None, **meta: Any) -> Object:
     labels = {"yolofleet.dev/engine": "e-1"}
     return {
         "kind": "Job",
-        "metadata": META | {"name": "e-1", "uid": "job-1", "labels": labels} | meta,
+        "metadata": META
+        | {"name": "e-1", "uid": "job-1", "labels": labels, "ownerReferences": [{"uid": "engine-1"}]}
+        | meta,
         "status": status or {},
     }
 
 
 def read(status: Object | None, *pods: Object, **meta: Any):
-    return reading.job(kept(job(status, **meta)), [kept(pod) for pod in pods])
+    return reading.job(kept(job(status, **meta)), [kept(pod) for pod in pods], engine_uid="engine-1")
 
 
 def test_a_fresh_job_is_active_and_silent() -> None:
@@ -352,3 +354,10 @@ def test_what_a_build_waits_for(status, words) -> None:
 
 def test_a_job_on_its_way_out() -> None:
     assert read({"active": 1}, deletionTimestamp="2026-01-01T00:00:00Z").terminating
+
+
+def test_the_job_of_a_former_engine_is_on_its_way_out_and_its_result_is_not_ours() -> None:
+    told = read(
+        job_ended("Failed"), build_pod(job(), result=REFUSED, exit_code=42), ownerReferences=[{"uid": "engine-0"}]
+    )
+    assert (told.terminating, told.result) == (True, None)

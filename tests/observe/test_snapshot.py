@@ -55,7 +55,8 @@ def world() -> World:
 
 def job_of(key: Key, uid: str = "job-1") -> Object:
     labels = {"yolofleet.dev/engine": key.name, "app.kubernetes.io/managed-by": "yolofleet"}
-    return {"kind": "Job", "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid, "labels": labels}}
+    meta = {"name": key.name, "namespace": key.namespace, "uid": uid, "labels": labels}
+    return {"kind": "Job", "metadata": meta | {"ownerReferences": [{"uid": f"uid-{key.name}"}]}}
 
 
 def test_only_those_whose_turn_it_is_are_seen_and_all_engines_nodes_and_pools(world):
@@ -237,3 +238,15 @@ def test_an_unreadable_pool_is_left_out_and_told(world):
     assert "spec.overflow" in unreadable(world, key)["default"]
     world.remove(key)
     assert unreadable(world, key) == {}
+
+
+def test_an_object_of_an_unknown_shape_is_left_out_and_stops_no_other(world, caplog):
+    engine = world.engine()
+    obj = world.cache.get(engine)
+    world.put(obj | {"metadata": obj["metadata"] | {"name": "e-odd"}, "spec": obj["spec"]})
+    world.put(node("n0") | {"status": {"allocatable": {"nvidia.com/gpu": "many"}}})
+    world.put(job_of(Key("YoloEngine", "cams", "e-odd")) | {"status": {"conditions": [{"type": "Failed"}]}})
+    seen = world.look(engine)
+    assert [view.name for view in seen.nodes] == ["n1"]
+    assert seen.engines.keys() == {(engine.namespace, engine.name)}
+    assert "cannot be read" in caplog.text

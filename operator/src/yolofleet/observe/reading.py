@@ -213,8 +213,11 @@ def engine(obj: Object, *, job: JobView | None, progress: Progress | None, refus
     )
 
 
-def job(obj: Object, pods: list[Object]) -> JobView:
-    """Read a build Job and those pods that are its own; the newest speaks."""
+def job(obj: Object, pods: list[Object], *, engine_uid: str) -> JobView:
+    """Read a build Job and those pods that are its own; the newest speaks.
+
+    The Job of a former engine by the same name is on its way out, and its result is not this engine's.
+    """
     meta, status = obj["metadata"], obj.get("status") or {}
     ended = {c["type"]: c for c in status.get("conditions") or [] if c["status"] == "True"}
     end = ended.get("Complete") or ended.get("Failed") or {}
@@ -222,6 +225,7 @@ def job(obj: Object, pods: list[Object]) -> JobView:
     own = (pod for pod in pods if owned_by(pod, meta["uid"]))
     newest = max(own, key=lambda p: p["metadata"].get("creationTimestamp", ""), default=None)
     seen = (newest.get("status") or {}) if newest else {}
+    former = not owned_by(obj, engine_uid)
     return JobView(
         uid=meta["uid"],
         active=not end,
@@ -230,10 +234,10 @@ def job(obj: Object, pods: list[Object]) -> JobView:
         message=_job_message(failed, seen),
         pod_ip=seen.get("podIP") if seen.get("phase") == "Running" else None,
         waiting=_waiting(seen),
-        result=_result(seen),
+        result=None if former else _result(seen),
         spoke=any((c.get("state") or {}).get("terminated") for c in _containers(seen)),
         ended=datetime.fromisoformat(end["lastTransitionTime"]) if end.get("lastTransitionTime") else None,
-        terminating="deletionTimestamp" in meta,
+        terminating=former or "deletionTimestamp" in meta,
     )
 
 

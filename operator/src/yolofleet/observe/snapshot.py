@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -28,6 +29,9 @@ from yolofleet.render.meta import DEPLOYMENT_LABEL, ENGINE_LABEL
 Object = dict[str, Any]
 Name = tuple[str, str]
 V = TypeVar("V")
+ODD = (ValueError, KeyError, TypeError, ArithmeticError)
+"""What reading an object of an unknown shape raises; pydantic's ValidationError is a ValueError."""
+log = logging.getLogger(__name__)
 
 
 class Observer:
@@ -123,8 +127,9 @@ class Observer:
         self._unreadable.pop(key, None)
         try:
             return read()
-        except ValidationError as error:
-            self._unreadable[key] = _unreadable(key, obj, error)
+        except ODD as error:
+            self._unreadable[key] = told = _unreadable(key, obj, error)
+            log.warning("cannot be read", extra={"object": "/".join(key), "error": told.message})
             return None
 
     def _all_engines(self) -> Mapping[Name, EngineView]:
@@ -150,17 +155,26 @@ class Observer:
         ]
         refused = next((r.message for r in self._refusals.get(key, ())), "")
         told = self._progress.get((key.namespace, key.name))
-        return reading.engine(obj, job=reading.job(job, pods) if job else None, progress=told, refused=refused)
+        seen = reading.job(job, pods, engine_uid=obj["metadata"]["uid"]) if job else None
+        return reading.engine(obj, job=seen, progress=told, refused=refused)
 
     def _nodes_and_pools(self) -> tuple[tuple[NodeView, ...], tuple[PoolView, ...]]:
         if self._nodes[0] != self._cache.generation:
-            nodes = tuple(reading.node(obj) for _, obj in sorted(self._cache.all("Node").items()))
-            self._unreadable = {key: told for key, told in self._unreadable.items() if key.kind != "MigPool"}
-            read = [
+            nodes = [
+                self._read(key, obj, partial(reading.node, obj)) for key, obj in sorted(self._cache.all("Node").items())
+            ]
+            self._unreadable = {
+                key: told for key, told in self._unreadable.items() if key.kind not in ("Node", "MigPool")
+            }
+            pools = [
                 self._read(key, obj, partial(reading.pool, obj))
                 for key, obj in sorted(self._cache.all("MigPool").items())
             ]
-            self._nodes = (self._cache.generation, nodes, tuple(pool for pool in read if pool is not None))
+            self._nodes = (
+                self._cache.generation,
+                tuple(node for node in nodes if node is not None),
+                tuple(pool for pool in pools if pool is not None),
+            )
         return self._nodes[1], self._nodes[2]
 
     def _by_owner(self, deployments: list[DeploymentView]) -> dict[str, tuple[Name, ...]]:
@@ -182,10 +196,12 @@ class Observer:
         return used
 
 
-def _unreadable(key: Key, obj: Object, error: ValidationError) -> UnreadableView:
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    told = f"spec.{where}: {first['msg']} (got {str(first['input'])[:100]!r}); mend the field, or upgrade the operator"
+def _unreadable(key: Key, obj: Object, error: Exception) -> UnreadableView:
+    told = f"{type(error).__name__}: {error}; the object has a shape that this operator does not know: upgrade it"
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where, got = ".".join(map(str, first["loc"])), repr(str(first["input"])[:100])
+        told = f"spec.{where}: {first['msg']} (got {got}); mend the field, or upgrade the operator"
     return UnreadableView(
         key.kind,
         key.namespace,
