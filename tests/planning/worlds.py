@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from yolofleet.api.migpool import MigPoolSpec
 from yolofleet.api.recipe import Builder
 from yolofleet.api.yolodeployment import YoloDeploymentSpec, YoloDeploymentStatus
 from yolofleet.api.yoloengine import YoloEngineStatus
-from yolofleet.planning.engines import wish
+from yolofleet.planning.engines import Wish, wish
 from yolofleet.planning.snapshot import (
     DeploymentView,
     EngineView,
@@ -44,7 +46,17 @@ def backing_off(due: datetime, attempts: int = 1) -> YoloEngineStatus:
 
 def spec(**parts: Any) -> YoloDeploymentSpec:
     told = {"model": {"builtin": "yolo26n-shapes"}, "engine": {"backend": "ONNXRuntime"}} | parts
-    return YoloDeploymentSpec.model_validate(told)
+    return _parsed(json.dumps(told))
+
+
+@cache
+def _parsed(told: str) -> YoloDeploymentSpec:
+    return YoloDeploymentSpec.model_validate_json(told)
+
+
+@cache
+def _wish(told: str) -> Wish:
+    return wish(YoloDeploymentSpec.model_validate_json(told), builder=BUILDER, target=None)
 
 
 def node(name: str = "n1", devices: dict[str, int] | None = None, **given: Any) -> NodeView:
@@ -105,7 +117,7 @@ def engine(
     **given: Any,
 ) -> EngineView:
     """Return the engine that a spec wants without a target."""
-    wanted = wish(asked or spec(), builder=BUILDER, target=None)
+    wanted = _wish((asked or spec()).model_dump_json(by_alias=True, exclude_none=True))
     return EngineView(
         namespace=NS,
         name=name or wanted.name,
@@ -155,15 +167,18 @@ MODELS = ("yolo26n", "yolo11s", "yolo26n-shapes")
 NAMES = ("a", "b", "c", "d")
 
 
+mostly = st.sampled_from((True, True, True, True, False))
+
+
 @st.composite
 def nodes(draw: st.DrawFn) -> tuple[NodeView, ...]:
     made = []
-    for name in draw(st.lists(st.sampled_from(("n1", "n2", "n3", "n4")), unique=True)):
+    for name in draw(st.lists(st.sampled_from(("n1", "n2", "n3", "n4")), unique=True, min_size=2)):
         labels = {"zone": draw(st.sampled_from(("x", "y")))}
         for resource in RESOURCES:
             labels |= labelled(draw(st.sampled_from((H100, A100))), resource=resource)
-        held = draw(st.dictionaries(st.sampled_from(RESOURCES), st.integers(0, 7), max_size=3))
-        made.append(NodeView(name, draw(st.booleans()), draw(st.booleans()), labels, held))
+        held = draw(st.dictionaries(st.sampled_from(RESOURCES), st.sampled_from((7, 4, 1, 0)), min_size=2, max_size=4))
+        made.append(NodeView(name, draw(mostly), draw(mostly), labels, held))
     return tuple(made)
 
 
@@ -181,9 +196,11 @@ def pools(draw: st.DrawFn) -> tuple[PoolView, ...]:
 @st.composite
 def specs(draw: st.DrawFn) -> YoloDeploymentSpec:
     placement = {
-        "poolRef": {"name": draw(st.sampled_from(("default", "p")))},
-        "profiles": draw(st.lists(st.sampled_from((*PROFILES, "1g.10gb+me")), unique=True, max_size=3)),
-        "products": draw(st.lists(st.sampled_from((H100, A100)), unique=True, max_size=1)),
+        "poolRef": {"name": draw(st.sampled_from(("default", "default", "default", "p")))},
+        "profiles": list(
+            draw(st.sampled_from(((), (), PROFILES[:2], PROFILES[1:], ("1g.10gb+me", "gpu"), ("2g.20gb",))))
+        ),
+        "products": list(draw(st.sampled_from(((), (), (H100,), (A100,))))),
     }
     return spec(
         model={"builtin": draw(st.sampled_from(MODELS))},
@@ -229,10 +246,10 @@ def jobs() -> st.SearchStrategy[JobView | None]:
 @st.composite
 def worlds(draw: st.DrawFn) -> Snapshot:
     """Draw a whole world; all deployments' and engines' turn, groups that serve known and forgotten engines."""
-    asked = {name: draw(specs()) for name in draw(st.lists(st.sampled_from(NAMES), unique=True))}
+    asked = {name: draw(specs()) for name in draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=2))}
     built: dict[str, EngineView] = {}
     for name, wanted in asked.items():
-        if draw(st.booleans()):
+        if draw(mostly):
             owners = tuple(draw(st.lists(st.sampled_from((*NAMES, "gone")), unique=True, max_size=3)))
             made = engine(wanted, owners=owners, status=draw(statuses()), job=draw(jobs()))
             seen = Progress(stage="Export", percent=draw(st.integers(0, 100)))
@@ -258,7 +275,7 @@ def worlds(draw: st.DrawFn) -> Snapshot:
 @st.composite
 def _deployments(draw: st.DrawFn, name: str, wanted: YoloDeploymentSpec, known: tuple[str, ...]) -> DeploymentView:
     groups = []
-    for profile in draw(st.lists(st.sampled_from(PROFILES), unique=True, max_size=2)):
+    for profile in draw(st.lists(st.sampled_from(PROFILES), unique=True, min_size=draw(st.integers(0, 1)), max_size=2)):
         replicas = draw(st.integers(0, 4))
         serving = draw(st.sampled_from(known))
         ready = draw(st.integers(0, replicas))
