@@ -141,11 +141,11 @@ async def test_a_watch_that_ends_goes_on_from_its_last_bookmark(server, cache, w
 
 
 @pytest.mark.parametrize("code", [410, 500])
-async def test_an_error_in_the_stream_means_a_new_list(server, cache, watching, code):
+async def test_an_error_in_the_stream_means_a_new_list(server, kube, cache, watching, caplog, code):
     server.put(pod("stays"))
     server.put(pod("goes"))
-    await watching()
-    await until(lambda: names(cache) == ["goes", "stays"])
+    await watching(await relist(kube, cache, resource("Pod"), None, selector=SELECTOR))
+    assert names(cache) == ["goes", "stays"]
     server.silent.add("pods")
     server.remove("Pod", "goes")
     server.put(pod("comes"))
@@ -153,6 +153,7 @@ async def test_an_error_in_the_stream_means_a_new_list(server, cache, watching, 
     error = {"kind": "Status", "code": code, "reason": "Expired", "message": "too old"}
     server.tell("Pod", {"type": "ERROR", "object": error})
     await until(lambda: names(cache) == ["comes", "stays"])
+    assert ("watch interrupted" in caplog.text) == (code != 410), "a forgotten version is nobody's fault"
 
 
 async def test_a_version_that_the_server_forgot_means_a_new_list(server, cache, watching):

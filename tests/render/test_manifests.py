@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,13 +29,14 @@ from tests.render.cases import (
     serves,
 )
 from yolofleet.api.build import BUILD_ENV, SERVE_ENV, BuildRequest, ServeRequest
-from yolofleet.api.conditions import Reason
+from yolofleet.api.conditions import Condition, Reason
 from yolofleet.planning.judging import Judged
 from yolofleet.planning.plan import plan
+from yolofleet.planning.snapshot import UnreadableView
 from yolofleet.render import engines, serving
 from yolofleet.render.events import NOTE_LIMIT_BYTES, events
 from yolofleet.render.meta import HASH_ANNOTATION, digest, hashed
-from yolofleet.render.status import condition, deployment_status
+from yolofleet.render.status import condition, deployment_status, unreadable_status
 from yolofleet.render.writes import Target
 
 PODS: dict[str, Object] = {
@@ -261,3 +263,12 @@ def test_an_event_of_a_pool_lies_in_default_and_regards_no_namespace() -> None:
     (event,) = events(Target("MigPool", "", "east"), [], new, NOW)
     assert event["metadata"]["namespace"] == "default"
     assert event["regarding"].keys() == {"apiVersion", "kind", "name"}
+
+
+def test_the_condition_of_an_unreadable_object_is_written_once_and_then_stands() -> None:
+    view = UnreadableView("YoloDeployment", "cams", "gate", 7, "spec.engine: no")
+    first = unreadable_status(view, NOW)
+    known = [Condition.model_validate(told) for told in first["conditions"]]
+    again = unreadable_status(replace(view, status=first, conditions=known), NOW.replace(hour=13))
+    assert again == first
+    assert first["observedGeneration"] == 7
