@@ -71,5 +71,8 @@ cluster-up: setup prerequisites ## a bare cluster that stays
 cluster-down: setup ## and its end
 	@$(PY) -m e2e.clusters down
 
+images: setup prerequisites ## the bench's images as one archive, out/images.tar
+	@mkdir -p out && $(PY) -m e2e.images operator builder triton --archive out/images.tar && echo "out/images.tar"
+
 clean: ## the environment and outputs; caches stay
 	rm -rf .venv out dist
