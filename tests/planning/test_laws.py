@@ -237,3 +237,13 @@ def test_nodes_of_an_older_pool_are_not_chosen_for_a_younger_one() -> None:
     choice = choose(view, market((shared, own), (younger, older)))
     assert isinstance(choice, Choice)
     assert (choice.profile, choice.nodes) == ("gpu", ("n2",))
+
+
+@given(st.integers(1, 6), st.integers(0, 6), st.integers(0, 6))
+def test_of_many_that_wait_as_many_start_as_are_free_in_order_of_name(most: int, running: int, waiting: int) -> None:
+    engines = tuple(engine(spec(engine={"backend": "ONNXRuntime", "maxBatchSize": n + 1})) for n in range(waiting))
+    world = snapshot(engines=engines, builds_running=running, pools=(pool(builds={"maxConcurrent": most}),))
+    steps = plan(world).engines
+    started = [step.view.name for step in steps if step.start]
+    assert len(started) == max(0, min(waiting, most - running))
+    assert started == sorted(view.name for view in engines)[: len(started)]
