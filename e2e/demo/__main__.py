@@ -20,6 +20,11 @@ from e2e.waiting import wait_for
 
 SAMPLE = ROOT / "crds/samples/yolodeployment-onnxruntime.yaml"
 NAMESPACE = "demo"
+RESTRICTED_NAMESPACE = {
+    "apiVersion": "v1",
+    "kind": "Namespace",
+    "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+}
 PICTURES = 4
 SEED = 2026
 
@@ -70,8 +75,7 @@ def show(cluster: Any, report: Report) -> bool:
     name = yaml.safe_load(SAMPLE.read_text())["metadata"]["name"]
     with report.step("helm install yolofleet"):
         install(cluster)
-    cluster.kubectl("create", "namespace", NAMESPACE)
-    cluster.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
+    cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(RESTRICTED_NAMESPACE))  # a kept cluster has it already
     fleet = Fleet(cluster, NAMESPACE)
     with report.step(f"kubectl apply -f {SAMPLE.relative_to(ROOT)}"):
         fleet.kubectl("apply", "-f", str(SAMPLE))
@@ -119,8 +123,9 @@ def closing(report: Report, path: Path, *, equal: bool, kept: bool) -> str:
         f"{compared}, {facts['fps']} frames/s from one client on the CPU.",
         f"Picture: {report.folder / 'annotated.jpg'}   Report: {path}",
         "",
-        "Next: `make demo DEMO_ARGS=--keep` leaves the cluster up; then `python -m e2e.clusters env --name demo`",
-        "      tells how to reach it with kubectl. `make test` runs every story. On your own cluster: README.md.",
+        "Next: `make demo DEMO_ARGS=--keep` leaves the cluster up, and then",
+        '      `eval "$(.venv/bin/python -m e2e.clusters env --name demo)"` puts kubectl in place. Try',
+        "      `kubectl -n demo describe ydep shapes`, or another file of crds/samples/. `make test` runs every story.",
     ]
     if kept:
         lines.append("The cluster `demo` is still up: `.venv/bin/python -m e2e.clusters down --name demo` ends it.")
