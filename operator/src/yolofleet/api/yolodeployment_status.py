@@ -48,9 +48,9 @@ class EndpointStatus(ApiModel):
     model_name: Annotated[str, text(63)]
     """Name of the model in Triton."""
     grpc: Annotated[str, text(300)]
-    """Address for gRPC: `host:port`."""
+    """URL for Ultralytics over gRPC, as `YOLO(…)` takes it: `grpc://host:port/model`."""
     http: Annotated[str, text(300)]
-    """Address for HTTP: `host:port`."""
+    """URL for Ultralytics over HTTP, as `YOLO(…)` takes it: `http://host:port/model`."""
 
 
 class ScalingStatus(ApiModel):
