@@ -5,9 +5,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from e2e.fleet import SYSTEM, Fleet, kill_operator, operator_down, operator_up
+from e2e.fleet import ROOT, SYSTEM, Fleet, kill_operator, operator_down, operator_up
 from e2e.waiting import wait_for
 
+UNDISTURBED = {
+    "Ready": ("True", "Serving"),
+    "EngineReady": ("True", "EngineReady"),
+    "Placed": ("True", "Placed"),
+    "ObjectiveMet": ("Unknown", "NotMeasured"),
+    "Progressing": ("False", "Stable"),
+}
 TINY = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
 
 
@@ -26,27 +33,17 @@ def end_state(fleet: Fleet) -> dict[str, Any]:
     return {"names": names, "conditions": told, "replicas": status["replicas"], "groups": status["groups"]}
 
 
-def undisturbed(name: str) -> dict[str, tuple[str, str]]:
-    """Return the conditions of a deployment that serves in peace."""
-    del name
-    return {
-        "Ready": ("True", "Serving"),
-        "EngineReady": ("True", "EngineReady"),
-        "Placed": ("True", "Placed"),
-        "ObjectiveMet": ("Unknown", "NotMeasured"),
-        "Progressing": ("False", "Stable"),
-    }
-
-
 def assert_undisturbed(fleet: Fleet, *, attempts: int = 1) -> None:
     """Check the end state, and that the store holds one whole engine and no leftovers."""
     state = end_state(fleet)
-    assert state["conditions"] == undisturbed("gate")
+    assert state["conditions"] == UNDISTURBED
     assert state["names"]["deployments"] == ["gate-1g-10gb"]
     assert state["names"]["services"] == state["names"]["poddisruptionbudgets"] == ["gate"]
     (engine,) = fleet.items("yeng")
     assert engine["status"]["attempts"] == attempts
     assert [job["metadata"]["name"] for job in fleet.items("jobs")] == [engine["metadata"]["name"]]
+    store = fleet.client("client", ROOT / "e2e/clients/look_at_store.py", []).finished()[-1]
+    assert store == {"keys": {engine["spec"]["key"]: True}, "staged": []}
 
 
 def test_the_operator_is_killed_at_every_step(fleet: Fleet) -> None:
