@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 from e2e.clusters.protocol import Cluster
+from e2e.fakes.gpus import DEFAULT_LAYOUT
+from e2e.images import image_name
 from e2e.waiting import wait_for
 
 Object = dict[str, Any]
@@ -21,9 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "charts/yolofleet"
 VALUES = ROOT / "e2e/values-bench.yaml"
 SYSTEM = "yolofleet-system"
-BUILDER_IMAGE = "localhost/yolofleet/builder:dev"
+BUILDER_IMAGE = image_name("builder")
 OPERATOR = "app.kubernetes.io/name=yolofleet,app.kubernetes.io/component=operator"
-DEFAULT_LAYOUT = {"nvidia.com/mig-1g.10gb": 7}
 RESTRICTED: Object = {
     "runAsNonRoot": True,
     "runAsUser": 1000,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from e2e.fleet import ROOT, Fleet, install, operator_up
+from e2e.fleet import BUILDER_IMAGE, NO_RIGHTS, RESTRICTED, Fleet, install, operator_up
 from e2e.waiting import wait_for
 
 
@@ -61,8 +61,6 @@ def files(fleet: Fleet) -> str:
 
 def file_server(program: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the pod and the Service of a small file server."""
-    from e2e.fleet import BUILDER_IMAGE, NO_RIGHTS, RESTRICTED
-
     container = {
         "name": "files",
         "image": BUILDER_IMAGE,
@@ -90,6 +88,3 @@ def file_server(program: str) -> tuple[dict[str, Any], dict[str, Any]]:
         "spec": {"selector": {"app": "files"}, "ports": [{"port": 8000}]},
     }
     return pod, service
-
-
-__all__ = ["ROOT"]

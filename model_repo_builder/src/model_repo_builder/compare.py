@@ -24,7 +24,6 @@ TOLERANCE = 1e-3
 """Largest error allowed, relative to a channel's largest value (at least 1): FP32 differs by 1e-5 or so."""
 CONFIDENT = 0.25
 SCORE, CLASS = 4, 5
-BATCHED_RANK = 3
 
 
 @dataclass(frozen=True, kw_only=True)

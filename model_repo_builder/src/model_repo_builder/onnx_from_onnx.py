@@ -86,11 +86,6 @@ def _checked(weights: Weights) -> onnx.ModelProto:
     return model
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
 def _only_input(model: onnx.ModelProto, origin: Origin) -> Tensor:
     inputs = onnx_graph.inputs_of(model)
     if len(inputs) != 1:

@@ -20,7 +20,7 @@ from yolofleet.errors import ApiServerError
 FIELD_MANAGER = "yolofleet"
 PAGE = 500
 REQUEST_TIMEOUT_S = 30.0
-LABELLED_ONLY_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+WATCH_ONLY_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 LIST_ONLY_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 Object = dict[str, Any]
@@ -119,7 +119,7 @@ class Kube:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
         } | ({"labelSelector": selector} if selector else {})
-        accept = LABELLED_ONLY_METADATA if metadata_only else "application/json"
+        accept = WATCH_ONLY_METADATA if metadata_only else "application/json"
         async with self._pool().get(
             self._configuration.host + resource.path(namespace),
             params=params,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from yolofleet.api.base import SHA256, ApiModel, Unique, as_set, text
+from yolofleet.api.base import ApiModel, Unique, as_set, text
 
 Task = Literal["Detect", "Segment", "Pose", "OBB", "Classify"]
 Backend = Literal["TensorRT", "ONNXRuntime"]
@@ -88,6 +88,3 @@ def engine_key(*, recipe: Recipe, target: Target | None, builder: Builder) -> st
 def engine_name(key: str) -> str:
     """Return the name of a key's YoloEngine and Job: `e-` and the key's first 20 hex digits."""
     return f"e-{key[:20]}"
-
-
-__all__ = ["SHA256", "Backend", "Builder", "Endpoint", "ImageSize", "Precision", "Recipe", "Target", "Task"]

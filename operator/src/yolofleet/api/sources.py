@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import model_validator
 
-from yolofleet.api.base import SHA256, ApiModel, Name, ObjectName, Url, cel, text, with_cel
+from yolofleet.api.base import SHA256, ApiModel, ObjectName, Url, cel, text, with_cel
 
 KINDS = ("builtin", "http", "s3", "pvc", "oci")
 ONE_SOURCE = "exactly one of builtin, http, s3, pvc, oci must be set"
@@ -111,6 +111,3 @@ class Source(ApiModel):
         if self.s3 is not None:
             return f"s3:{self.s3.bucket} {self.s3.endpoint or '-'} {self.s3.key}"
         return f"oci:{chosen.image}"
-
-
-__all__ = ["KINDS", "HttpSource", "Name", "OciSource", "PvcSource", "S3Source", "SecretRef", "Source"]

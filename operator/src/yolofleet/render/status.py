@@ -8,6 +8,7 @@ from typing import Any
 from yolofleet.api.conditions import Condition, Reason, Status
 from yolofleet.api.migpool import MigPoolStatus, SliceCount
 from yolofleet.api.yolodeployment import (
+    Demand,
     EndpointStatus,
     EngineRef,
     Group,
@@ -42,7 +43,7 @@ def deployment_status(plan: DeploymentPlan, now: datetime) -> YoloDeploymentStat
         for kind, judged in named.items()
     ]
     before = view.status.scaling
-    changed = before is None or before.desired_replicas != plan.desired.replicas
+    same = before is not None and before.desired_replicas == plan.desired.replicas
     return YoloDeploymentStatus(
         observed_generation=view.generation,
         replicas=sum(group.replicas for group in view.groups),
@@ -53,7 +54,7 @@ def deployment_status(plan: DeploymentPlan, now: datetime) -> YoloDeploymentStat
         endpoints=_endpoints(plan),
         scaling=ScalingStatus(
             desired_replicas=plan.desired.replicas,
-            last_scale_time=stamp(now) if changed or before is None else before.last_scale_time,
+            last_scale_time=before.last_scale_time if before and same else stamp(now),
             reason=plan.desired.reason,
             message=plan.desired.message,
         ),
@@ -102,16 +103,20 @@ def stamp(moment: datetime) -> str:
 
 
 def _summary(plan: DeploymentPlan) -> Summary:
-    demand = plan.view.spec.demand
-    fps = f"-/{demand.streams * float(demand.frames_per_second):.2g}" if demand else ""
     slices = ", ".join(f"{group.ready_replicas}/{group.replicas}x {group.profile}" for group in plan.view.groups)
-    return Summary(fps=_plain(fps), slices=slices[:128], engine=plan.judgement.engine_ready.reason.value)
+    return Summary(
+        fps=_fps(plan.view.spec.demand),
+        slices=slices[:128],
+        engine=plan.judgement.engine_ready.reason.value,
+    )
 
 
-def _plain(figure: str) -> str:
-    """Write two significant digits without an exponent."""
-    head, slash, tail = figure.partition("/")
-    return f"{head}{slash}{float(tail):g}" if tail else figure
+def _fps(demand: Demand | None) -> str:
+    """Write frames per second served (not seen yet) and demanded, to two significant digits."""
+    if demand is None:
+        return ""
+    rounded = float(f"{demand.streams * float(demand.frames_per_second):.2g}")
+    return f"-/{rounded:g}"
 
 
 def _groups(plan: DeploymentPlan) -> list[Group]:

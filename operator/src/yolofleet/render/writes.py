@@ -38,13 +38,13 @@ class StatusWrite:
 
 @dataclass(frozen=True)
 class Step:
-    """The writes for one object of ours: creates, applies, deletes, and then its status."""
+    """The writes for one object of ours, in this order: creates, applies, its status, and then deletes."""
 
     subject: Target
     create: tuple[Object, ...] = ()
     apply: tuple[Object, ...] = ()
-    delete: tuple[Target, ...] = ()
     status: StatusWrite | None = None
+    delete: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True)
