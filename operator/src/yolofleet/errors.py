@@ -42,3 +42,7 @@ class ApiServerError(YolofleetError):
         self.status = status
         self.reason = reason
         self.message = message
+
+
+class CannotAskError(YolofleetError):
+    """The plugin cannot ask the cluster; the message is one line, with the remedy."""

@@ -61,6 +61,11 @@ class Kube:
             await config.load_kube_config(client_configuration=configuration)
         return cls(configuration)
 
+    @property
+    def server(self) -> str:
+        """Return the API server's address."""
+        return str(self._configuration.host)
+
     async def close(self) -> None:
         """Close the pool."""
         if self._session:

@@ -1,0 +1,75 @@
+"""The kubectl plugin's entry: which verb is meant, what all verbs take, and one line for every failure."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+from yolofleet.cli.printing import consoles
+from yolofleet.cli.session import Flags, Session
+from yolofleet.errors import CannotAskError, YolofleetError
+
+CANNOT_ASK = 2
+INTERRUPTED = 130
+VERBS = {
+    "status": "what is served, what is not, and what to do about it",
+}
+"""Each is a module of this package, imported only when it is asked for."""
+
+
+class Verb(Protocol):
+    """What a verb's module has."""
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the verb's own arguments."""
+
+    async def run(self, told: argparse.Namespace, session: Session) -> int:
+        """Do it, and return the exit code."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; 0 all well, 1 something is not, 2 nobody could be asked."""
+    told = parsed(sys.argv[1:] if argv is None else list(argv))
+    flags = Flags(told.kubeconfig, told.context, told.namespace, getattr(told, "all_namespaces", False))
+    out, err = consoles()
+    try:
+        return asyncio.run(verb(told.verb).run(told, Session(flags, out, err)))
+    except (CannotAskError, YolofleetError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return CANNOT_ASK
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `… | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def verb(name: str) -> Verb:
+    """Return the module of a verb."""
+    module: Verb = importlib.import_module(f"yolofleet.cli.{name.replace('-', '_')}")
+    return module
+
+
+def parsed(argv: list[str]) -> argparse.Namespace:
+    """Parse the command line; only the verb that is asked for is imported."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--kubeconfig", metavar="FILE", help="the kubeconfig file to use")
+    common.add_argument("--context", metavar="NAME", help="the context in it to use")
+    common.add_argument("-n", "--namespace", metavar="NAME", help="the namespace to look at; absent: the context's")
+    parser = argparse.ArgumentParser(prog="kubectl yolofleet", description="Fleets of YOLO models on slices of GPUs.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    wanted = next((argument for argument in argv if argument in VERBS), None)
+    for name, text in VERBS.items():
+        added = verbs.add_parser(name, help=text, description=f"Says {text}.", parents=[common])
+        if name == wanted:
+            verb(name).arguments(added)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
