@@ -35,7 +35,7 @@ _PROGRAMS = (
     Program("etcd", ("go.etcd.io/etcd/server/v3",), ("server",), (("etcd", "server"),)),
     Program("kubernetes", (".",), ("kubernetes",), tuple((name, "kubernetes") for name in _COMPONENTS)),
     Program("coredns", (".",), ("coredns",)),
-    Program("helm", ("tool",), ("helm",)),
+    Program("helm", ("tool",), ("helm", "helm-unittest", "kubeconform")),
 )
 
 
