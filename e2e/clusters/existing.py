@@ -12,6 +12,7 @@ from pathlib import Path
 
 from e2e.clusters.kubectl import Clients
 from e2e.clusters.protocol import UnsupportedError
+from e2e.fakes.dcgm_exporter.defects import Defects
 
 CONTEXT_VARIABLE = "YOLOFLEET_E2E_CONTEXT"
 
@@ -82,6 +83,9 @@ class ExistingCluster:
 
     def set_health(self, resource: str, index: int, *, healthy: bool, node: int = 1) -> None:
         raise UnsupportedError(f"{resource} #{index} of node{node} in {self.context} cannot be made {healthy=}")
+
+    def set_dcgm(self, defects: Defects, *, node: int = 1) -> None:
+        raise UnsupportedError(f"the dcgm-exporter of node{node} in {self.context} is a real one: no {defects}")
 
     def stop_apiserver(self) -> None:
         raise UnsupportedError(f"the API server of {self.context} is not ours to stop")

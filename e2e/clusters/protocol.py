@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from e2e.fakes.dcgm_exporter.defects import Defects
+
 
 class UnsupportedError(RuntimeError):
     """This kind of cluster cannot do what was asked."""
@@ -45,6 +47,9 @@ class Cluster(Protocol):
 
     def set_health(self, resource: str, index: int, *, healthy: bool, node: int = 1) -> None:
         """Make one fake device healthy or not."""
+
+    def set_dcgm(self, defects: Defects, *, node: int = 1) -> None:
+        """Plant defects in the node's dcgm-exporter and faults in its fake GPUs; `Defects()` takes all away."""
 
     def stop_apiserver(self) -> None:
         """Take the API server away."""

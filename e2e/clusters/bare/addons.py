@@ -1,4 +1,4 @@
-"""What the cluster holds from the start: DNS, a default StorageClass and volumes of it."""
+"""What the cluster holds from the start: DNS, a default StorageClass, volumes of it, and DCGM's endpoints."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from e2e.clusters.bare.layout import API_ADDRESS, DNS_SERVICE_ADDRESS
+from e2e.clusters.bare.layout import API_ADDRESS, DNS_SERVICE_ADDRESS, NodePlace
 
 STORAGE_CLASS = "yolofleet-bench"
+DCGM_NAMESPACE, DCGM_SERVICE, DCGM_PORT = "gpu-operator", "nvidia-dcgm-exporter", 9400
 _USER = 1000
 
 
@@ -43,6 +44,32 @@ def dns_objects() -> list[dict[str, Any]]:
             "addressType": "IPv4",
             "endpoints": [{"addresses": [API_ADDRESS], "conditions": {"ready": True}}],
             "ports": ports,
+        },
+    ]
+
+
+def dcgm_objects(node: NodePlace) -> list[dict[str, Any]]:
+    """The Service of dcgm-exporter as NVIDIA's GPU operator makes it, and this node's endpoint of it."""
+    meta = {"name": DCGM_SERVICE, "namespace": DCGM_NAMESPACE}
+    labels = {"app": DCGM_SERVICE}
+    port = {"name": "gpu-metrics", "port": DCGM_PORT, "protocol": "TCP"}
+    endpoint = {"addresses": [node.address], "conditions": {"ready": True}, "nodeName": node.name}
+    service_label = {"kubernetes.io/service-name": DCGM_SERVICE}
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": DCGM_NAMESPACE}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": meta | {"labels": labels, "annotations": {"prometheus.io/scrape": "true"}},
+            "spec": {"ports": [port]},
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": meta | {"name": f"{DCGM_SERVICE}-{node.name}", "labels": labels | service_label},
+            "addressType": "IPv4",
+            "endpoints": [endpoint],
+            "ports": [port],
         },
     ]
 

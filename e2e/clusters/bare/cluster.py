@@ -32,6 +32,7 @@ from e2e.clusters.bare.node_config import NodeConfig
 from e2e.clusters.bare.pki import Pki
 from e2e.clusters.bare.processes import ProcessTable, process_of, spawn
 from e2e.clusters.kubectl import Clients, CommandFailedError
+from e2e.fakes.dcgm_exporter.defects import Defects, DefectsFile
 from e2e.fakes.gpus import DEFAULT_LAYOUT, GpuState
 from e2e.images import NAMES, Image, build_images
 from e2e.progress import step
@@ -90,6 +91,7 @@ class BareCluster:
     def running(self) -> bool:
         """Whether every part of the cluster is alive."""
         parts = [*_CONTROL_PLANE, "relay-outside", "node1-holder", "node1-containerd", "node1-kubelet", "node1-proxy"]
+        parts.append("node1-dcgm-exporter")
         return all(self._table.alive(part) for part in parts)
 
     def up(self) -> Self:
@@ -145,6 +147,10 @@ class BareCluster:
         place = self._place.node(node)
         GpuState(place.gpu_state).set_health(resource, index, healthy=healthy)
         gpu_nodes.wait_for_allocatable(self._clients, place.name, GpuState(place.gpu_state))
+
+    def set_dcgm(self, defects: Defects, *, node: int = 1) -> None:
+        """Plant defects in the node's dcgm-exporter and faults in its GPUs, in place of those before."""
+        DefectsFile(self._place.node(node).dcgm_defects).write(defects)
 
     def stop_apiserver(self) -> None:
         """Take the API server away; everything else goes on."""
@@ -243,6 +249,7 @@ class BareCluster:
         self._node(index).start_agents()
         wait_for(f"{place.name} to register", lambda: self.kubectl("get", "node", place.name), timeout_s=60)
         gpu_nodes.label_node(self._clients, place.name, layout)
+        self._create(addons.dcgm_objects(place))
         gpu_nodes.wait_until_ready(self._clients, place.name)
         gpu_nodes.wait_for_allocatable(self._clients, place.name, GpuState(place.gpu_state))
 

@@ -43,6 +43,10 @@ class NodePlace:
         return self.folder / "gpus.json"
 
     @property
+    def dcgm_defects(self) -> Path:
+        return self.folder / "dcgm.json"
+
+    @property
     def private_folders(self) -> dict[str, Path]:
         """What the node's mount namespace has at a fixed path, and which folder of ours stands there."""
         places = {

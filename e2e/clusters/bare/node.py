@@ -1,4 +1,4 @@
-"""One node: its namespaces, containerd with the images, kubelet, kube-proxy and the fake device plugin."""
+"""One node: namespaces, containerd with the images, kubelet, kube-proxy, and the doubles of what NVIDIA runs there."""
 
 from __future__ import annotations
 
@@ -50,11 +50,16 @@ class Node:
                     import_images(wanted, self.inside, self.config)
 
     def start_agents(self) -> None:
-        """The kubelet, kube-proxy and the device plugin."""
+        """The kubelet, kube-proxy, the device plugin and the exporter of its devices' metrics."""
         self._start("kubelet", self.config.kubelet())
         self._start("proxy", self.config.proxy())
+        ours = {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
         plugin = [sys.executable, "-m", "e2e.fakes.mig_device_plugin", str(self.place.gpu_state)]
-        self._start("device-plugin", plugin, env={"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"})
+        self._start("device-plugin", plugin, env=ours)
+        files = [str(self.place.gpu_state), str(self.place.dcgm_defects)]
+        identity = ["--node", self.place.name, "--kubeconfig", self.config.pki.kubeconfig(self.place.name)]
+        exporter = [sys.executable, "-m", "e2e.fakes.dcgm_exporter", *files, *identity, "--address", self.place.address]
+        self._start("dcgm-exporter", exporter, env=ours)
 
     def restart_kubelet(self) -> None:
         """Stop the kubelet and start it anew; pods go on."""
