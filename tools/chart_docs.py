@@ -122,7 +122,7 @@ def _schema() -> Schema:
         **{section: settings["properties"][section] for section in SECTIONS},
         operator=_operator(scalars),
         serviceAccount=closed(create=SWITCH, name=OBJECT_NAME, annotations=LABELS),
-        rbac=closed(create=SWITCH, aggregate=SWITCH),
+        rbac=closed(create=SWITCH, aggregate=SWITCH, top=SWITCH),
         crds=closed(install=SWITCH, annotations=LABELS),
         monitoring=closed(serviceMonitor=MONITOR, podMonitor=MONITOR),
         nameOverride=NAME,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.charts.rendering import RELEASE, VALUE_SETS, Helm, Object, named, of_kind
+from tests.charts.rendering import RELEASE, VALUE_SETS, Helm, Object, named, of_kind, operator_pod
 
 every_set = pytest.mark.parametrize("name", VALUE_SETS)
 WATCH = {"get", "list", "watch"}
@@ -13,7 +13,12 @@ CLUSTER = {
     ("", "nodes"): WATCH,
     ("yolofleet.dev", "migpools"): WATCH,
     ("yolofleet.dev", "migpools/status"): {"patch"},
+    ("authentication.k8s.io", "tokenreviews"): {"create"},
+    ("authorization.k8s.io", "subjectaccessreviews"): {"create"},
 }
+TOP = {("", "services/proxy"): {"get"}}
+PEOPLE = ("-view", "-edit", "-top", "-viewer")
+"""Roles with these endings are people's, not the operator's."""
 NAMESPACED = {
     ("yolofleet.dev", "yolodeployments"): WATCH,
     ("yolofleet.dev", "yolodeployments/status"): {"patch"},
@@ -61,7 +66,7 @@ def test_no_role_has_a_wildcard_a_secret_or_a_way_up(helm: Helm, name: str) -> N
 def test_everywhere_means_one_cluster_role(helm: Helm) -> None:
     objects = helm.objects()
     assert _matrix(named(objects, "ClusterRole", RELEASE)) == CLUSTER | NAMESPACED
-    assert [role["metadata"]["name"] for role in of_kind(objects, "Role")] == []
+    assert [role["metadata"]["name"] for role in of_kind(objects, "Role")] == [f"{RELEASE}-top"]
 
 
 def test_watched_namespaces_get_a_role_each_and_the_cluster_only_nodes_and_pools(helm: Helm) -> None:
@@ -69,22 +74,24 @@ def test_watched_namespaces_get_a_role_each_and_the_cluster_only_nodes_and_pools
     roles = {role["metadata"].get("namespace", ""): _matrix(role) for role in of_kind(objects, "Role")}
     events = {("events.k8s.io", "events"): {"create", "patch"}}
     assert _matrix(named(objects, "ClusterRole", RELEASE)) == CLUSTER
-    assert roles == {"cameras": NAMESPACED, "gates": NAMESPACED, "default": events}
+    assert roles == {"cameras": NAMESPACED, "gates": NAMESPACED, "default": events, "": TOP}
 
 
 def test_a_watched_default_namespace_needs_no_second_role(helm: Helm) -> None:
     objects = helm.objects("--set", "watchNamespaces={default}")
-    assert [role["metadata"].get("namespace") for role in of_kind(objects, "Role")] == ["default"]
+    assert {role["metadata"].get("namespace") for role in of_kind(objects, "Role")} == {"default", None}
 
 
 @every_set
 def test_every_binding_binds_a_role_of_the_chart_to_the_operator(helm: Helm, name: str) -> None:
     objects = helm.objects(*VALUE_SETS[name])
-    bindings = of_kind(objects, "RoleBinding", "ClusterRoleBinding")
+    bindings = [
+        b for b in of_kind(objects, "RoleBinding", "ClusterRoleBinding") if not b["metadata"]["name"].endswith(PEOPLE)
+    ]
     places = {(role["kind"], role["metadata"]["name"], role["metadata"].get("namespace")) for role in _roles(objects)}
     bound = {(b["roleRef"]["kind"], b["roleRef"]["name"], b["metadata"].get("namespace")) for b in bindings}
     subject = {"kind": "ServiceAccount", "name": RELEASE, "namespace": "yolofleet-system"}
-    assert bound == {place for place in places if not place[1].endswith(("-view", "-edit"))}
+    assert bound == {place for place in places if not place[1].endswith(PEOPLE)}
     assert all(binding["subjects"] == [subject] for binding in bindings)
 
 
@@ -96,6 +103,34 @@ def test_people_get_rights_on_our_kinds_only_and_viewers_change_nothing(helm: He
     assert not [grant for grant in _grants(edit) if grant[1] == "migpools" or grant[1].endswith("/status")]
     assert view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
     assert edit["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
+
+
+def test_whoever_is_logged_in_reaches_one_port_of_the_operator_and_nothing_else(helm: Helm) -> None:
+    objects = helm.objects()
+    role, binding = named(objects, "Role", f"{RELEASE}-top"), named(objects, "RoleBinding", f"{RELEASE}-top")
+    (port,) = [p for p in named(objects, "Service", f"{RELEASE}-metrics")["spec"]["ports"] if p["name"] == "top"]
+    assert _matrix(role) == TOP
+    assert role["rules"][0]["resourceNames"] == [f"{RELEASE}-metrics:{port['name']}"]
+    assert [subject["name"] for subject in binding["subjects"]] == ["system:authenticated"]
+    ports = {p["name"]: p["containerPort"] for p in operator_pod(objects)["spec"]["containers"][0]["ports"]}
+    assert (ports[port["targetPort"]], port["port"]) == (8081, 8081)
+
+
+def test_the_viewer_may_list_what_top_shows_and_no_pod_bears_its_token(helm: Helm) -> None:
+    objects = helm.objects()
+    viewer = named(objects, "ServiceAccount", f"{RELEASE}-viewer")
+    assert viewer["automountServiceAccountToken"] is False
+    assert _matrix(named(objects, "ClusterRole", f"{RELEASE}-viewer")) == {
+        ("yolofleet.dev", "yolodeployments"): {"list"},
+        ("yolofleet.dev", "migpools"): {"list"},
+    }
+    (subject,) = named(objects, "ClusterRoleBinding", f"{RELEASE}-viewer")["subjects"]
+    assert (subject["name"], subject["namespace"]) == (f"{RELEASE}-viewer", "yolofleet-system")
+
+
+def test_nobody_gets_to_top_when_it_is_not_wanted(helm: Helm) -> None:
+    objects = helm.objects("--set", "rbac.top=false")
+    assert not [found for found in objects if found["metadata"]["name"].endswith(("-top", "-viewer"))]
 
 
 def test_rights_can_be_left_to_somebody_else(helm: Helm) -> None:

@@ -54,7 +54,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if eq (default "" .Values.store.storageClassName) "-" }}
 {{- $_ := set $store "storageClassName" "" }}
 {{- end }}
-{{- $operator := pick .Values.operator "httpPort" "resyncSeconds" "watchGraceSeconds" "logLevel" "logFormat" -}}
+{{- $operator := pick .Values.operator "httpPort" "topPort" "resyncSeconds" "watchGraceSeconds" "logLevel" "logFormat" -}}
 watchNamespaces: {{ toJson .Values.watchNamespaces }}
 images:
   operator: {{ include "yolofleet.image" (dict "root" . "image" "operator") }}

@@ -81,6 +81,7 @@ class Settings(_Section):
     store: StoreSettings = StoreSettings()
     serving: ServingSettings = ServingSettings()
     http_port: Annotated[int, Field(ge=1, le=65_535)] = 8080
+    top_port: Annotated[int, Field(ge=1, le=65_535)] = 8081
     resync_seconds: Seconds = 120
     watch_grace_seconds: Seconds = 30
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -21,10 +21,12 @@ from aiohttp import web
 
 from yolofleet.api import GROUP, VERSION
 from yolofleet.errors import ApiServerError
+from yolofleet.handlers import top
 from yolofleet.handlers.fleet import Fleet
 from yolofleet.handlers.health import Health, app
 from yolofleet.handlers.metrics import Metrics
 from yolofleet.kube import Kube
+from yolofleet.observe.access import Access
 from yolofleet.observe.cache import Cache
 from yolofleet.settings import Settings
 
@@ -41,7 +43,7 @@ class Running:
     kube: Kube
     fleet: Fleet
     task: asyncio.Task[None]
-    runner: web.AppRunner
+    runners: tuple[web.AppRunner, ...]
 
 
 def switchboard(settings: Settings, stop: asyncio.Event | None = None) -> kopf.OperatorRegistry:
@@ -111,10 +113,19 @@ async def _start(settings: Settings, stop: asyncio.Event | None) -> Running:
     kube = await Kube.from_environment()
     fleet = Fleet(settings, kube, metrics=metrics, health=health)
     await _loaded(fleet)
+    tops = await _tops(settings, fleet, kube)
     task = asyncio.create_task(fleet.run())
     if stop is not None:
         task.add_done_callback(partial(_ended, stop=stop))
-    return Running(kube, fleet, task, runner)
+    return Running(kube, fleet, task, (runner, tops))
+
+
+async def _tops(settings: Settings, fleet: Fleet, kube: Kube) -> web.AppRunner:
+    """Serve `/top` once everything is listed: half a picture would be a wrong one."""
+    runner = web.AppRunner(top.app(top.Page(fleet.cache, Access(kube), slices=fleet.slices)), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "0.0.0.0", settings.top_port).start()
+    return runner
 
 
 def _ended(task: asyncio.Task[None], *, stop: asyncio.Event) -> None:
@@ -142,5 +153,6 @@ async def _loaded(fleet: Fleet) -> None:
 async def _end(running: Running) -> None:
     running.task.cancel()
     await asyncio.gather(running.task, return_exceptions=True)
-    await running.runner.cleanup()
+    for runner in running.runners:
+        await runner.cleanup()
     await running.kube.close()
