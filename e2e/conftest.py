@@ -7,13 +7,15 @@ import re
 import secrets
 import shutil
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from e2e.clusters.bare.cluster import DEFAULT_NAME, BareCluster
 from e2e.clusters.existing import CONTEXT_VARIABLE, ExistingCluster
-from e2e.clusters.protocol import Cluster
+from e2e.clusters.kind.cluster import KindCluster
+from e2e.clusters.protocol import Cluster, UnsupportedError
 from e2e.fakes.gpus import DEFAULT_LAYOUT
 
 _OUT = Path(__file__).resolve().parent.parent / "out" / "e2e"
@@ -21,9 +23,45 @@ _FAILED = pytest.StashKey[bool]()
 _SYSTEM_NAMESPACES = ("yolofleet-system",)
 
 
+def _provider() -> str:
+    """Which cluster the stories run on."""
+    return os.environ.get("YOLOFLEET_E2E_CLUSTER", "bare")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The one flag: which existing cluster may be touched."""
     parser.addoption("--e2e-context", help=f"with YOLOFLEET_E2E_CLUSTER=existing: the context (or {CONTEXT_VARIABLE})")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, elsewhere than on the bare cluster, what `only_on_bare(reason)` marks."""
+    for item in items:
+        marker = item.get_closest_marker("only_on_bare")
+        if marker and _provider() != "bare":
+            item.add_marker(pytest.mark.skip(reason=f"only on the bare cluster: {marker.args[0]}"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    """Let a fixture that asks a cluster for what it cannot do skip its story."""
+    yield from _skipping_the_unsupported(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Let a story that asks a cluster for what it cannot do end as skipped, with the cluster's words."""
+    yield from _skipping_the_unsupported(item)
+
+
+def _skipping_the_unsupported(item: pytest.Item) -> Generator[None, None, None]:
+    """On the bare cluster, which can do everything, such a refusal is a failure like any other."""
+    del item
+    try:
+        yield
+    except UnsupportedError as error:
+        if _provider() == "bare":
+            raise
+        raise pytest.skip.Exception(f"{_provider()}: {error}") from error
 
 
 @pytest.hookimpl(wrapper=True)
@@ -36,29 +74,31 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """The cluster of YOLOFLEET_E2E_CLUSTER: `bare` (default; YOLOFLEET_E2E_NAME names it) or `existing`.
+    """The cluster of YOLOFLEET_E2E_CLUSTER: `bare` (default), `kind` (YOLOFLEET_E2E_NAME names either) or `existing`.
 
-    A bare cluster that ran before goes on afterwards, as does any with YOLOFLEET_E2E_KEEP=1.
+    A cluster that ran before goes on afterwards, as does any with YOLOFLEET_E2E_KEEP=1.
     """
-    kind = os.environ.get("YOLOFLEET_E2E_CLUSTER", "bare")
-    if kind == "existing":
+    name = os.environ.get("YOLOFLEET_E2E_NAME", DEFAULT_NAME)
+    if _provider() == "existing":
         yield ExistingCluster(request.config.getoption("--e2e-context", default=None))
-    elif kind == "bare":
-        yield from _bare(os.environ.get("YOLOFLEET_E2E_NAME", DEFAULT_NAME))
+    elif _provider() == "bare":
+        yield from _ours(BareCluster(name))
+    elif _provider() == "kind":
+        yield from _ours(KindCluster(name))
     else:
-        raise pytest.UsageError(f"YOLOFLEET_E2E_CLUSTER={kind!r}: use bare or existing")
+        raise pytest.UsageError(f"YOLOFLEET_E2E_CLUSTER={_provider()!r}: use bare, kind or existing")
 
 
-def _bare(name: str) -> Iterator[BareCluster]:
-    bare = BareCluster(name)
-    keep = bare.running or os.environ.get("YOLOFLEET_E2E_KEEP") == "1"
-    bare.up()
+def _ours(made: BareCluster | KindCluster) -> Iterator[Cluster]:
+    keep = made.running or os.environ.get("YOLOFLEET_E2E_KEEP") == "1"
+    made.up()
     try:
-        bare.set_layout(DEFAULT_LAYOUT)
-        yield bare
+        with suppress(UnsupportedError):  # real GPUs are as their owner cut them
+            made.set_layout(DEFAULT_LAYOUT)
+        yield made
     finally:
         if not keep:
-            bare.down()
+            made.down()
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ Object = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "charts/yolofleet"
-VALUES = ROOT / "e2e/values-bench.yaml"
 SYSTEM = "yolofleet-system"
 BUILDER_IMAGE = image_name("builder")
 OPERATOR = "app.kubernetes.io/name=yolofleet,app.kubernetes.io/component=operator"
@@ -211,11 +210,12 @@ def client_pod(name: str, arguments: list[str]) -> Object:
 
 
 def install(cluster: Cluster, *settings: str) -> None:
-    """Install or upgrade the chart as the README says, with the bench's values."""
+    """Install or upgrade the chart as the README says, with the cluster's values."""
+    values = [argument for path in cluster.values for argument in ("--values", str(path))]
     sets = [argument for setting in settings for argument in ("--set", setting)]
     cluster.helm(
         *("upgrade", "--install", "yolofleet", str(CHART), "--namespace", SYSTEM, "--create-namespace"),
-        *("--values", str(VALUES), "--wait", "--timeout", "3m", *sets),
+        *(*values, "--wait", "--timeout", "3m", *sets),
     )
 
 

@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from e2e.clusters.kubectl import Clients
-from e2e.clusters.protocol import UnsupportedError
+from e2e.clusters.port_forward import port_forward
+from e2e.clusters.protocol import BENCH_VALUES, UnsupportedError
 from e2e.fakes.dcgm_exporter.defects import Defects
 
 CONTEXT_VARIABLE = "YOLOFLEET_E2E_CONTEXT"
@@ -67,6 +68,16 @@ class ExistingCluster:
     def helm_path(self) -> str:
         return _program("helm")
 
+    @property
+    def values(self) -> tuple[Path, ...]:
+        return (BENCH_VALUES,)
+
+    def node_name(self, node: int = 1) -> str:
+        """The name of a node that is not the control plane's, in the order of names."""
+        control_plane = "node-role.kubernetes.io/control-plane"
+        listed = self.kubectl("get", "nodes", "-l", f"!{control_plane}", "-o", "name").split()
+        return sorted(listed)[node - 1].removeprefix("node/")
+
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout_s: float = 60) -> str:
         return self._clients.kubectl(*arguments, stdin=stdin, timeout_s=timeout_s)
 
@@ -75,8 +86,8 @@ class ExistingCluster:
 
     def forward(self, host: str, port: int) -> AbstractContextManager[int]:
         """A port of 127.0.0.1 that leads to `service.namespace`, by kubectl port-forward."""
-        name, _, namespace = host.partition(".")
-        return self._forwarded(name, namespace, port)
+        bound = ["--kubeconfig", str(self._kubeconfig), "--context", self._context]
+        return port_forward([self._kubectl, *bound], host, port)
 
     def set_layout(self, layout: Mapping[str, int], *, node: int = 1) -> None:
         raise UnsupportedError(f"node{node} of {self.context} has GPUs of its own: {dict(layout)} cannot be set on it")
@@ -109,24 +120,6 @@ class ExistingCluster:
     def _clients(self) -> Clients:
         helm = shutil.which("helm") or "helm"
         return Clients(self._kubectl, helm, self._kubeconfig, self._context, self._home)
-
-    @contextmanager
-    def _forwarded(self, service: str, namespace: str, port: int) -> Iterator[int]:
-        bound = ["--kubeconfig", str(self._kubeconfig), "--context", self._context, "-n", namespace]
-        command = [self._kubectl, *bound, "port-forward", f"service/{service}", f":{port}"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forwarding:
-            try:
-                yield _announced_port(forwarding)
-            finally:
-                forwarding.terminate()
-
-
-def _announced_port(forwarding: subprocess.Popen[str]) -> int:
-    """The port in kubectl's first line, `Forwarding from 127.0.0.1:PORT -> …`."""
-    line = forwarding.stdout.readline() if forwarding.stdout else ""
-    if "127.0.0.1:" not in line:
-        raise RuntimeError(f"kubectl port-forward said {line!r}")
-    return int(line.partition("127.0.0.1:")[2].split()[0])
 
 
 def _program(name: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from e2e.clusters.programs import Run, run_program
 
 _KINDS = "pods,deployments,jobs,services,persistentvolumeclaims,yolodeployments,yoloengines"
 
@@ -28,6 +29,7 @@ class Clients:
     kubeconfig: Path
     context: str
     home: Path
+    run: Run = run_program
 
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout_s: float = 60) -> str:
         """Run kubectl and return what it prints."""
@@ -68,16 +70,7 @@ class Clients:
 
     def _run(self, command: list[str], *, stdin: str | None, timeout_s: float) -> str:
         folders = {f"HELM_{kind}_HOME": str(self.home / "helm") for kind in ("CACHE", "CONFIG", "DATA")}
-        done = subprocess.run(
-            command,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            env=os.environ | folders | {"HOME": str(self.home)},
-            check=False,
-        )
-        if done.returncode != 0:
+        done = self.run(command, stdin=stdin, timeout_s=timeout_s, env=folders | {"HOME": str(self.home)})
+        if not done.good:
             raise CommandFailedError(command, done.returncode, done.stderr)
         return done.stdout

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from e2e.fakes.dcgm_exporter.defects import Defects
 
+BENCH_VALUES = Path(__file__).resolve().parent.parent / "values-bench.yaml"
+
 
 class UnsupportedError(RuntimeError):
     """This kind of cluster cannot do what was asked."""
@@ -32,6 +34,13 @@ class Cluster(Protocol):
     @property
     def helm_path(self) -> str:
         """The helm program to use."""
+
+    @property
+    def values(self) -> tuple[Path, ...]:
+        """The chart's values for this cluster, in the order in which helm takes them."""
+
+    def node_name(self, node: int = 1) -> str:
+        """The name in Kubernetes of the n-th node that has GPUs."""
 
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout_s: float = 60) -> str:
         """Run kubectl and return its output; a failure raises with its words."""

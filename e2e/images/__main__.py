@@ -7,17 +7,21 @@ import sys
 from pathlib import Path
 
 from e2e.clusters.bare import prerequisites
-from e2e.images import NAMES, build_images, run, write_archive
+from e2e.images import IN_KIND, NAMES, build_images, run, write_archive
+
+_ALL = (*NAMES, *IN_KIND)
 
 
 def main() -> int:
     """Make images; tell their digests and sizes, write an archive of them, or run a command in one."""
     parser = argparse.ArgumentParser(prog="python -m e2e.images", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", help=f"which images ({', '.join(NAMES)}; default: all), or the command with --run"
+        "names",
+        nargs="*",
+        help=f"which images ({', '.join(_ALL)}; default: {', '.join(NAMES)}), or the command with --run",
     )
     parser.add_argument("--archive", type=Path, help="write one OCI archive of them, for `ctr images import`")
-    parser.add_argument("--run", metavar="NAME", choices=NAMES, help="run a command in this image, without a cluster")
+    parser.add_argument("--run", metavar="NAME", choices=_ALL, help="run a command in this image, without a cluster")
     parser.add_argument(
         "--bind", action="append", default=[], metavar="HOST:INSIDE", help="with --run: show a path inside"
     )

@@ -16,6 +16,7 @@ from e2e.images.oci import Image, Layer
 from e2e.images.tritonserver import lay_out_tritonserver
 
 NAMES = ("pause", "operator", "triton", "builder")
+IN_KIND = ("device-plugin",)  # a pod there; on the bare cluster the plugin is a process of this machine
 _HERE = Path(__file__).parent
 _LOCKS = REPOSITORY / "locks"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -58,6 +59,7 @@ def build_images(names: Iterable[str] = NAMES) -> dict[str, Image]:
         "operator": _operator,
         "triton": _triton,
         "builder": _builder,
+        "device-plugin": _device_plugin,
     }
     return {name: makers[name]() for name in names}
 
@@ -84,6 +86,24 @@ def _builder() -> Image:
     layers.append(_site_layer("builder-site", _LOCKS / "image-builder.txt", layers))
     environment = _PYTHON_ENV | _ULTRALYTICS_ENV
     return Image(image_name("builder"), (*layers, _wheel_layer()), environment)
+
+
+def _device_plugin() -> Image:
+    """The fake MIG device plugin: the operator's Python packages have what it needs."""
+    layers = [_base()]
+    layers.append(_site_layer("operator-site", _LOCKS / "operator.txt", layers))
+    fakes = [*sorted((REPOSITORY / "e2e/fakes").glob("*.py")), *files_below(REPOSITORY / "e2e/fakes/mig_device_plugin")]
+
+    def build(root: Path) -> None:
+        for source in fakes:
+            target = root / rootfs.SITE / source.relative_to(REPOSITORY)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+        rootfs.compile_bytecode(root)
+
+    below = [_base()]
+    layers.append(make_layer("device-plugin", _key(["device-plugin"], below, fakes), below=below, build=build))
+    return Image(image_name("device-plugin"), tuple(layers), _PYTHON_ENV)
 
 
 def _triton() -> Image:

@@ -76,14 +76,18 @@ def dcgm_objects(node: NodePlace) -> list[dict[str, Any]]:
 
 def storage_objects(volumes: Path, *, count: int) -> list[dict[str, Any]]:
     """A default StorageClass without a provisioner, and volumes that stand ready in it."""
-    storage_class = {
+    return [storage_class(), *(volume(volumes / f"pv-{index:02}") for index in range(count))]
+
+
+def storage_class() -> dict[str, Any]:
+    """The default StorageClass, whose volumes are made beforehand."""
+    return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
         "metadata": {"name": STORAGE_CLASS, "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
         "provisioner": "kubernetes.io/no-provisioner",
         "volumeBindingMode": "Immediate",
     }
-    return [storage_class, *(volume(volumes / f"pv-{index:02}") for index in range(count))]
 
 
 def volume(folder: Path) -> dict[str, Any]:
@@ -91,6 +95,11 @@ def volume(folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o777)
     os.chown(folder, _USER, _USER)
+    return volume_object(folder)
+
+
+def volume_object(folder: Path) -> dict[str, Any]:
+    """A `local` volume on a folder that every node has."""
     anywhere = [{"matchExpressions": [{"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}]}]
     return {
         "apiVersion": "v1",

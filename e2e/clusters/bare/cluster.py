@@ -32,6 +32,7 @@ from e2e.clusters.bare.node_config import NodeConfig
 from e2e.clusters.bare.pki import Pki
 from e2e.clusters.bare.processes import ProcessTable, process_of, spawn
 from e2e.clusters.kubectl import Clients, CommandFailedError
+from e2e.clusters.protocol import BENCH_VALUES
 from e2e.fakes.dcgm_exporter.defects import Defects, DefectsFile
 from e2e.fakes.gpus import DEFAULT_LAYOUT, GpuState
 from e2e.images import NAMES, Image, build_images
@@ -86,6 +87,13 @@ class BareCluster:
     @property
     def helm_path(self) -> str:
         return self._binaries.path("helm")
+
+    @property
+    def values(self) -> tuple[Path, ...]:
+        return (BENCH_VALUES,)
+
+    def node_name(self, node: int = 1) -> str:
+        return self._place.node(node).name
 
     @property
     def running(self) -> bool:
