@@ -46,3 +46,11 @@ class ApiServerError(YolofleetError):
 
 class CannotAskError(YolofleetError):
     """The plugin cannot ask the cluster; the message is one line, with the remedy."""
+
+
+class NotLiveError(YolofleetError):
+    """The operator cannot be asked for the fleet now; the message says why and what to do."""
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status

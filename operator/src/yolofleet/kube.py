@@ -66,6 +66,11 @@ class Kube:
         """Return the API server's address."""
         return str(self._configuration.host)
 
+    async def token(self) -> str | None:
+        """Return the bearer token of the connection; None when it has another credential."""
+        told = await self._configuration.get_api_key_with_prefix("BearerToken")
+        return str(told).removeprefix("Bearer ").strip() if told else None
+
     async def close(self) -> None:
         """Close the pool."""
         if self._session:
@@ -81,6 +86,7 @@ class Kube:
         body: Object | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> Object:
         """Send one request and return the answer's JSON object; ApiServerError for any refusal."""
         async with self._pool().request(
@@ -88,7 +94,9 @@ class Kube:
             self._configuration.host + path,
             params=params,
             data=orjson.dumps(body) if body is not None else None,
-            headers=await self._headers(accept) | ({"Content-Type": content_type} if body is not None else {}),
+            headers=await self._headers(accept)
+            | ({"Content-Type": content_type} if body is not None else {})
+            | dict(headers or {}),
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
         ) as response:
             return _checked(response.status, await response.read())

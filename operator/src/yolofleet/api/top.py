@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -67,3 +67,7 @@ class Top(ApiModel):
     deployments: list[TopDeployment]
     slices: list[TopSlice] | None = None
     omitted: int = 0
+
+    def wire_with_nulls(self) -> dict[str, Any]:
+        """Return the JSON object as it travels, with null for what nobody could see."""
+        return self.model_dump(mode="json", by_alias=True)

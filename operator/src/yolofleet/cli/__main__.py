@@ -12,12 +12,13 @@ from typing import Protocol
 
 from yolofleet.cli.printing import consoles
 from yolofleet.cli.session import Flags, Session
-from yolofleet.errors import CannotAskError, YolofleetError
+from yolofleet.errors import YolofleetError
 
 CANNOT_ASK = 2
 INTERRUPTED = 130
 VERBS = {
     "status": "what is served, what is not, and what to do about it",
+    "top": "the fleet now: frames served against demanded, latency, slices",
 }
 """Each is a module of this package, imported only when it is asked for."""
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out, err = consoles()
     try:
         return asyncio.run(verb(told.verb).run(told, Session(flags, out, err)))
-    except (CannotAskError, YolofleetError) as error:
+    except YolofleetError as error:
         sys.stderr.write(f"error: {error}\n")
         return CANNOT_ASK
     except KeyboardInterrupt:

@@ -74,7 +74,7 @@ class Page:
         top = self._fresh(namespace)
         if await self._access.may(asker, "list", MIGPOOL, None):
             top = top.model_copy(update={"slices": self._slices()})
-        return web.json_response(text=top.model_dump_json(by_alias=True))
+        return web.json_response(top.wire_with_nulls())
 
     def _fresh(self, namespace: str) -> Top:
         now = time.monotonic()
