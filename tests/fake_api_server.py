@@ -15,11 +15,11 @@ from aiohttp.test_utils import TestServer
 
 from yolofleet.apply.writer import EVENT
 from yolofleet.kube import Resource
-from yolofleet.observe.resources import CHILDREN, OWN
+from yolofleet.observe.resources import CHILDREN, FOREIGN, OWN
 
 Object = dict[str, Any]
 Name = tuple[str, str, str]
-RESOURCES = {resource.plural: resource for resource in (*OWN, *CHILDREN, EVENT)}
+RESOURCES = {resource.plural: resource for resource in (*OWN, *CHILDREN, *FOREIGN, EVENT)}
 BY_KIND = {resource.kind: resource for resource in RESOURCES.values()}
 
 

@@ -19,7 +19,7 @@ Schema = dict[str, Any]
 Path_ = tuple[str, ...]
 
 CHART = Path(__file__).resolve().parent.parent / "charts/yolofleet"
-SECTIONS = ("builds", "store", "serving")
+SECTIONS = ("builds", "store", "serving", "scaling", "dcgm")
 """Sections of the settings file that are sections of values.yaml, word for word."""
 COMPOSED = ("watchNamespaces", "images")
 """What values.yaml says in another way than the settings file; every other setting stands under `operator`."""

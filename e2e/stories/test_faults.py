@@ -14,6 +14,7 @@ UNDISTURBED = {
     "Placed": ("True", "Placed"),
     "ObjectiveMet": ("Unknown", "NotMeasured"),
     "Progressing": ("False", "Stable"),
+    "ScalingActive": ("True", "AtMinReplicas"),
 }
 TINY = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
 

@@ -10,6 +10,7 @@ import pytest
 from e2e.fleet import ROOT, Fleet, layout
 
 TINY = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
+AT_ONCE = {"scaleDown": {"stabilizationWindowSeconds": 0}}
 WEIGHTS = ROOT / "model_repo_builder/src/model_repo_builder/weights/yolo26n-shapes.pt"
 
 
@@ -84,12 +85,12 @@ def test_an_unknown_pool_is_named(fleet: Fleet) -> None:
 def test_no_room_says_how_many_wait_for_what(fleet: Fleet) -> None:
     """Two replicas, one slice: one serves, the other is explained."""
     with layout(fleet.cluster, {"nvidia.com/mig-1g.10gb": 7, "nvidia.com/mig-3g.40gb": 1}):
-        fleet.deploy("gate", engine=TINY, placement={"profiles": ["3g.40gb"]}, scaling={"minReplicas": 2})
+        fleet.deploy("gate", engine=TINY, placement={"profiles": ["3g.40gb"]}, scaling=AT_ONCE | {"minReplicas": 2})
         told = fleet.wait_condition("gate", "Placed", "False", reason="NoRoom", timeout_s=180)["message"]
         assert "1 of 2 replicas wait for a free 3g.40gb" in told
         assert "Insufficient nvidia.com/mig-3g.40gb" in told
         fleet.wait_condition("gate", "Ready", "True")
-        fleet.deploy("gate", engine=TINY, placement={"profiles": ["3g.40gb"]}, scaling={"minReplicas": 1})
+        fleet.deploy("gate", engine=TINY, placement={"profiles": ["3g.40gb"]}, scaling=AT_ONCE | {"minReplicas": 1})
         fleet.wait_condition("gate", "Placed", "True")
         fleet.kubectl("delete", "ydep", "gate")
         fleet.kubectl("wait", "pod", "-l", "app.kubernetes.io/name=triton", "--for=delete", "--timeout=60s")

@@ -10,7 +10,10 @@ from e2e.waiting import wait_for
 
 TINY = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
 CLIENTS, RATE = 40, 0.5
+ONE = {"streams": 1, "framesPerSecond": "1"}
 WINDOW_S = 40
+BY_HAND = {"mode": "Declared", "scaleDown": {"stabilizationWindowSeconds": 0}}
+"""Only minReplicas decides, and at once: this story is about clients."""
 COUNT = re.compile(r"^nv_inference_request_success\{[^}]*\} (\d+)", re.MULTILINE)
 
 
@@ -27,7 +30,7 @@ def served(fleet: Fleet, name: str) -> dict[str, int]:
 
 def test_connections_spread_over_new_replicas_and_leave_those_that_go(fleet: Fleet) -> None:
     """1 → 4: within 60 s each pod has 2/3 to 3/2 of the mean rate; 4 → 1: not one request fails."""
-    fleet.deploy("gate", engine=TINY)
+    fleet.deploy("gate", engine=TINY, demand=ONE, scaling=BY_HAND)
     fleet.wait_serving("gate")
     seconds = 170
     arguments = ["--url", url_of(fleet, "gate"), "--clients", str(CLIENTS), "--rate", str(RATE)]
@@ -35,7 +38,7 @@ def test_connections_spread_over_new_replicas_and_leave_those_that_go(fleet: Fle
         "client", ROOT / "e2e/clients/open_loop.py", [*arguments, "--seconds", str(seconds), "--size", "64"]
     )
     wait_for("every camera's first answers", lambda: client.lines()[-1]["ok"] >= CLIENTS, timeout_s=120)
-    fleet.deploy("gate", engine=TINY, scaling={"minReplicas": 4})
+    fleet.deploy("gate", engine=TINY, demand=ONE, scaling=BY_HAND | {"minReplicas": 4})
     fleet.wait_serving("gate", 4)
     before = served(fleet, "gate")
     time.sleep(WINDOW_S)
@@ -45,7 +48,7 @@ def test_connections_spread_over_new_replicas_and_leave_those_that_go(fleet: Fle
     print("frames per second by pod:", {name: round(rate, 2) for name, rate in rates.items()}, "mean", round(mean, 2))
     assert len(rates) == 4
     assert all(mean * 2 / 3 <= rate <= mean * 3 / 2 for rate in rates.values()), rates
-    fleet.deploy("gate", engine=TINY, scaling={"minReplicas": 1})
+    fleet.deploy("gate", engine=TINY, demand=ONE, scaling=BY_HAND | {"minReplicas": 1})
     fleet.wait_serving("gate", 1)
     last = client.finished(timeout_s=seconds + 60)[-1]
     print("client:", last)

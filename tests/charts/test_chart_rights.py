@@ -32,6 +32,7 @@ NAMESPACED = {
     ("", "services"): WRITE,
     ("", "persistentvolumeclaims"): WATCH | {"create", "patch"},
     ("", "pods"): WATCH,
+    ("autoscaling", "horizontalpodautoscalers"): WATCH,
     ("events.k8s.io", "events"): {"create", "patch"},
 }
 
@@ -80,6 +81,12 @@ def test_watched_namespaces_get_a_role_each_and_the_cluster_only_nodes_and_pools
 def test_a_watched_default_namespace_needs_no_second_role(helm: Helm) -> None:
     objects = helm.objects("--set", "watchNamespaces={default}")
     assert {role["metadata"].get("namespace") for role in of_kind(objects, "Role")} == {"default", None}
+
+
+def test_the_dcgm_exporter_is_found_by_a_role_in_its_own_namespace(helm: Helm) -> None:
+    objects = helm.objects("--set", "dcgm.enabled=true,dcgm.namespace=gpus")
+    (role,) = (role for role in of_kind(objects, "Role") if role["metadata"].get("namespace") == "gpus")
+    assert _matrix(role) == {("discovery.k8s.io", "endpointslices"): {"list"}}
 
 
 @every_set

@@ -11,11 +11,24 @@ from pydantic import BaseModel, ValidationError
 
 from tests.charts.rendering import CHART, VALUE_SETS, Helm
 from tools import chart_docs
-from yolofleet.settings import BuildSettings, ServingSettings, Settings, StoreSettings
+from yolofleet.settings import (
+    BuildSettings,
+    DcgmSettings,
+    ScalingSettings,
+    ServingSettings,
+    Settings,
+    StoreSettings,
+)
 
 VALUES = (CHART / "values.yaml").read_text()
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
-MODELS: dict[str, type[BaseModel]] = {"builds": BuildSettings, "store": StoreSettings, "serving": ServingSettings}
+MODELS: dict[str, type[BaseModel]] = {
+    "builds": BuildSettings,
+    "store": StoreSettings,
+    "serving": ServingSettings,
+    "scaling": ScalingSettings,
+    "dcgm": DcgmSettings,
+}
 
 
 def _objects(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

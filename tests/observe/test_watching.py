@@ -15,7 +15,6 @@ from yolofleet.observe import reflector
 from yolofleet.observe.audit import audit
 from yolofleet.observe.cache import Cache, Key
 from yolofleet.observe.reflector import reflect, relist
-from yolofleet.render.meta import SELECTOR
 
 OURS = {"app.kubernetes.io/managed-by": "yolofleet", "yolofleet.dev/deployment": "gate"}
 GATE = Key("YoloDeployment", "cams", "gate")
@@ -69,7 +68,7 @@ async def watching(server: FakeApiServer, kube: Kube, cache: Cache, monkeypatch)
 async def test_a_list_in_pages_is_one_list(server, kube, cache):
     for number in range(PAGE + 1):
         server.put(pod(f"p{number}"))
-    version = await relist(kube, cache, resource("Pod"), None, selector=SELECTOR)
+    version = await relist(kube, cache, resource("Pod"), None)
     assert len(names(cache)) == PAGE + 1
     assert version == str(server.version)
     assert [a.query.get("limit") for a in server.asked] == [str(PAGE), str(PAGE)]
@@ -84,10 +83,10 @@ async def test_a_list_forgets_what_is_gone_and_keeps_other_namespaces(server, ku
     server.put(pod("a"))
     server.put(pod("b"))
     server.put(pod("c", namespace="others"))
-    await relist(kube, cache, resource("Pod"), None, selector=SELECTOR)
+    await relist(kube, cache, resource("Pod"), None)
     server.remove("Pod", "a")
     server.remove("Pod", "c", "others")
-    await relist(kube, cache, resource("Pod"), "cams", selector=SELECTOR)
+    await relist(kube, cache, resource("Pod"), "cams")
     assert names(cache) == ["b", "c"]
 
 
@@ -95,7 +94,7 @@ async def test_of_services_only_metadata_is_asked_for(server, kube, cache):
     server.put(
         {"kind": "Service", "metadata": {"name": "s", "namespace": "cams", "labels": OURS}, "spec": {"ports": []}}
     )
-    await relist(kube, cache, resource("Service"), None, selector=SELECTOR)
+    await relist(kube, cache, resource("Service"), None)
     assert cache.get(Key("Service", "cams", "s")).keys() == {"kind", "metadata"}
 
 
@@ -124,7 +123,7 @@ async def test_a_watch_tells_of_ours_only(server, cache, watching):
 
 async def test_a_watch_begins_where_the_list_ended(server, kube, cache, watching):
     server.put(pod("before"))
-    since = await relist(kube, cache, resource("Pod"), None, selector=SELECTOR)
+    since = await relist(kube, cache, resource("Pod"), None)
     server.put(pod("between"))
     server.asked.clear()
     await watching(since)
@@ -144,7 +143,7 @@ async def test_a_watch_that_ends_goes_on_from_its_last_bookmark(server, cache, w
 async def test_an_error_in_the_stream_means_a_new_list(server, kube, cache, watching, caplog, code):
     server.put(pod("stays"))
     server.put(pod("goes"))
-    await watching(await relist(kube, cache, resource("Pod"), None, selector=SELECTOR))
+    await watching(await relist(kube, cache, resource("Pod"), None))
     assert names(cache) == ["goes", "stays"]
     server.silent.add("pods")
     server.remove("Pod", "goes")
@@ -189,13 +188,13 @@ async def test_a_stream_of_one_namespace_stays_in_it(server, cache, watching):
 
 
 async def found(kube: Kube, cache: Cache, kind: str = "Pod", **given) -> int:
-    facts = {"namespace": None, "selector": SELECTOR if kind == "Pod" else "", "grace_s": 0.0} | given
+    facts = {"namespace": None, "grace_s": 0.0} | given
     return (await audit(kube, cache, resource(kind), **facts)).missed
 
 
 async def test_when_nothing_was_missed_an_audit_is_one_list_of_metadata(server, kube, cache):
     server.put(pod())
-    await relist(kube, cache, resource("Pod"), None, selector=SELECTOR)
+    await relist(kube, cache, resource("Pod"), None)
     server.asked.clear()
     assert await found(kube, cache) == 0
     assert len(server.asked) == 1
@@ -219,7 +218,7 @@ async def test_a_missed_birth_is_found_and_mended(server, kube, cache):
 
 async def test_a_missed_end_is_found_and_mended(server, kube, cache):
     server.put(pod())
-    await relist(kube, cache, resource("Pod"), None, selector=SELECTOR)
+    await relist(kube, cache, resource("Pod"), None)
     server.remove("Pod", "p1")
     cache.dirty.take(10)
     assert await found(kube, cache) == 1
@@ -229,7 +228,7 @@ async def test_a_missed_end_is_found_and_mended(server, kube, cache):
 
 async def test_what_the_watch_tells_within_the_grace_was_not_missed(server, kube, cache):
     server.put(pod("a"))
-    await relist(kube, cache, resource("Pod"), None, selector=SELECTOR)
+    await relist(kube, cache, resource("Pod"), None)
     server.remove("Pod", "a")
     changed = server.put(pod("b"))
 
@@ -261,8 +260,8 @@ async def test_what_was_born_after_the_list_is_not_taken_for_gone(server, kube, 
 async def test_one_namespace_is_not_blamed_for_another(server, kube, cache):
     server.put(pod("here"))
     server.put(pod("there", namespace="others"))
-    await relist(kube, cache, resource("Pod"), None, selector=SELECTOR)
-    finding = await audit(kube, cache, resource("Pod"), namespace="cams", selector=SELECTOR, grace_s=0)
+    await relist(kube, cache, resource("Pod"), None)
+    finding = await audit(kube, cache, resource("Pod"), namespace="cams", grace_s=0)
     assert (finding.missed, finding.namespace) == (0, "cams")
 
 

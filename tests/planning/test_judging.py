@@ -42,6 +42,18 @@ OF_ENGINES_AND_POOLS = {
     Reason.INVALID_SPEC,
 }
 
+OF_SCALING = {
+    Reason.FOLLOWING_DEMAND,
+    Reason.AT_MIN_REPLICAS,
+    Reason.AT_MAX_REPLICAS,
+    Reason.CAPACITY_UNKNOWN,
+    Reason.SIGNALS_MISSING,
+    Reason.STABILIZING_DOWN,
+    Reason.EXTERNAL,
+    Reason.AUTOSCALER_IGNORED,
+}
+"""Those of ScalingActive: tests/planning/test_scaling.py has them."""
+
 
 def world(*, made: EngineView | None = None, nodes=None, **given) -> Snapshot:
     engines = () if made is None else (made,)
@@ -413,12 +425,12 @@ def test_a_condition_says_why_and_what_to_do(case: Case) -> None:
 
 
 def test_every_reason_of_a_deployment_is_in_the_table() -> None:
-    assert {case.reason for case in CASES} | OF_ENGINES_AND_POOLS == set(Reason)
+    assert {case.reason for case in CASES} | OF_ENGINES_AND_POOLS | OF_SCALING == set(Reason)
 
 
 def test_progressing_speaks_of_the_group_that_is_to_stay() -> None:
     """The first by name is the one that goes."""
-    old, new = group("1g.10gb", ENGINE, replicas=2), group("gpu", ENGINE, ready=0)
+    old, new = group("1g.10gb", ENGINE, replicas=2), group("gpu", ENGINE, ready=0, replicas=2)
     wanted = spec(placement={"profiles": ["gpu"]})
     (planned,) = plan(world(**served(), groups=(old, new), asked=wanted)).deployments
     assert planned.judgement.progressing.reason == Reason.LOADING

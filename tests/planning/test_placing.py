@@ -26,7 +26,6 @@ from yolofleet.planning.engines import target_of, wish
 from yolofleet.planning.placing import Choice, NoChoice, choose, market
 from yolofleet.planning.plan import plan
 from yolofleet.planning.pools import pool_plans
-from yolofleet.planning.replicas import desired
 
 MIG = "nvidia.com/mig-1g.10gb"
 TENSORRT = {"backend": "TensorRT"}
@@ -178,28 +177,6 @@ def test_devices_on_nodes_of_others_leave_no_room_here() -> None:
     used = {("n1", "nvidia.com/gpu"): 2, ("n9", "nvidia.com/gpu"): 0}
     (planned,) = plan(snapshot(deployment(asked=asked), engines=(made,), devices_used=used)).deployments
     assert planned.groups[0].surge is False
-
-
-# Replicas
-
-
-@pytest.mark.parametrize(
-    ("asked", "replicas", "reason", "words"),
-    [
-        (spec(scaling={"minReplicas": 3}), 3, "MinReplicas", "scaling.minReplicas 3"),
-        (spec(suspend=True, scaling={"minReplicas": 3}), 0, "Suspended", "spec.suspend is true"),
-        (
-            spec(scaling={"mode": "External"}, placement={"profiles": ["gpu"]}, replicas=5),
-            5,
-            "External",
-            "spec.replicas says 5",
-        ),
-    ],
-)
-def test_how_many_replicas_and_why(asked, replicas, reason, words) -> None:
-    told = desired(asked)
-    assert (told.replicas, told.reason) == (replicas, reason)
-    assert words in told.message
 
 
 def test_an_engine_on_its_way_out_is_asked_for_anew() -> None:

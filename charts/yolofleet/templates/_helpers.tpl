@@ -68,6 +68,10 @@ store:
   {{- toYaml $store | nindent 2 }}
 serving:
   {{- include "yolofleet.section" .Values.serving | nindent 2 }}
+scaling:
+  {{- toYaml .Values.scaling | nindent 2 }}
+dcgm:
+  {{- toYaml .Values.dcgm | nindent 2 }}
 {{ toYaml $operator }}
 {{- end }}
 
@@ -104,6 +108,10 @@ serving:
   verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [pods]
+  verbs: [get, list, watch]
+# Only to tell which YoloDeployment one of them targets.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
   verbs: [get, list, watch]
 {{ include "yolofleet.eventRules" . }}
 {{- end }}

@@ -72,6 +72,25 @@ class ServingSettings(_Section):
     extra_args: list[str] = []
 
 
+class ScalingSettings(_Section):
+    """How the load is looked at.
+
+    Every serving pod is asked each `scrape_seconds`; what is older than `stale_seconds` is missing.
+    """
+
+    scrape_seconds: Annotated[int, Field(ge=1, le=60)] = 2
+    stale_seconds: Annotated[int, Field(ge=1, le=600)] = 10
+
+
+class DcgmSettings(_Section):
+    """Where NVIDIA's DCGM exporter is, whose engine activity is the second signal of how busy a slice is."""
+
+    enabled: bool = False
+    namespace: str = "gpu-operator"
+    service: str = "nvidia-dcgm-exporter"
+    port: Annotated[int, Field(ge=1, le=65_535)] = 9400
+
+
 class Settings(_Section):
     """Everything that the operator can be told at start-up; `watch_namespaces` empty: all namespaces."""
 
@@ -80,6 +99,8 @@ class Settings(_Section):
     builds: BuildSettings
     store: StoreSettings = StoreSettings()
     serving: ServingSettings = ServingSettings()
+    scaling: ScalingSettings = ScalingSettings()
+    dcgm: DcgmSettings = DcgmSettings()
     http_port: Annotated[int, Field(ge=1, le=65_535)] = 8080
     top_port: Annotated[int, Field(ge=1, le=65_535)] = 8081
     resync_seconds: Seconds = 120

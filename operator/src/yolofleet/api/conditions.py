@@ -44,6 +44,15 @@ class Reason(StrEnum):
     LOADING = "Loading"
     MODEL_NOT_LOADED = "ModelNotLoaded"
     HELD_BACK = "HeldBack"
+    # ScalingActive
+    FOLLOWING_DEMAND = "FollowingDemand"
+    AT_MIN_REPLICAS = "AtMinReplicas"
+    AT_MAX_REPLICAS = "AtMaxReplicas"
+    CAPACITY_UNKNOWN = "CapacityUnknown"
+    SIGNALS_MISSING = "SignalsMissing"
+    STABILIZING_DOWN = "StabilizingDown"
+    EXTERNAL = "External"
+    AUTOSCALER_IGNORED = "AutoscalerIgnored"
     # YoloEngine
     QUEUED = "Queued"
     PUBLISHED = "Published"

@@ -36,8 +36,8 @@ class Group(ApiModel):
     """The engine they serve."""
     frames_per_second_per_replica: Count | None = None
     """What one replica is planned for, in frames per second."""
-    curve: Literal["Estimated", "Measured"] | None = None
-    """Whether that figure is measured or estimated."""
+    curve: Literal["Estimated", "Measured", "Observed"] | None = None
+    """Whether that figure was measured or estimated with the engine, or observed while replicas served."""
 
 
 class EndpointStatus(ApiModel):
@@ -53,6 +53,15 @@ class EndpointStatus(ApiModel):
     """URL for Ultralytics over HTTP, as `YOLO(…)` takes it: `http://host:port/model`."""
 
 
+class LowerNeed(ApiModel):
+    """A need below the replicas that stand, and since when nothing above it was seen."""
+
+    replicas: Count
+    """The largest need since then."""
+    since: Annotated[str, text(32)]
+    """Since when."""
+
+
 class ScalingStatus(ApiModel):
     """The last decision, with its arithmetic."""
 
@@ -64,13 +73,15 @@ class ScalingStatus(ApiModel):
     """Who or what decided."""
     message: Annotated[str, text(1024)] = ""
     """The arithmetic."""
+    needs: Annotated[list[LowerNeed], as_map("replicas", max_items=16)] = Field(default_factory=list)
+    """Lower needs that replicas will go down to; what a restarted operator goes on from."""
 
 
 class Summary(ApiModel):
     """What `kubectl get` prints."""
 
     fps: Annotated[str, text(64)] = ""
-    """Frames per second: demanded/served."""
+    """Frames per second: served/demanded, to two digits."""
     slices: Annotated[str, text(128)] = ""
     """Slices in use: `4x 1g.10gb`."""
     engine: Annotated[str, text(64)] = ""
@@ -97,4 +108,4 @@ class YoloDeploymentStatus(ApiModel):
     scaling: ScalingStatus | None = None
     """The last decision, with its arithmetic."""
     conditions: Annotated[list[Condition], as_map("type", max_items=16)] = Field(default_factory=list)
-    """Ready, EngineReady, Placed, ObjectiveMet, Progressing."""
+    """Ready, EngineReady, Placed, ObjectiveMet, Progressing, ScalingActive."""

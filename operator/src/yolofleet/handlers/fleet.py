@@ -14,6 +14,7 @@ from yolofleet.api.recipe import Builder
 from yolofleet.api.top import TopSlice
 from yolofleet.apply.writer import Outcome, Writer
 from yolofleet.errors import ApiServerError
+from yolofleet.handlers.figures import figure_of
 from yolofleet.handlers.health import Health
 from yolofleet.handlers.metrics import Metrics
 from yolofleet.kube import Kube, Resource
@@ -21,12 +22,11 @@ from yolofleet.observe import progress
 from yolofleet.observe.audit import audit
 from yolofleet.observe.cache import Cache, Key
 from yolofleet.observe.reflector import reflect, relist
-from yolofleet.observe.resources import CHILDREN, MIGPOOL, OWN, YOLODEPLOYMENT, YOLOENGINE
+from yolofleet.observe.resources import CHILDREN, FOREIGN, MIGPOOL, OWN, YOLODEPLOYMENT, YOLOENGINE
 from yolofleet.observe.snapshot import Observer
 from yolofleet.planning.plan import Plan, plan
 from yolofleet.planning.pools import slices_by_product
 from yolofleet.planning.snapshot import Policy, Refusal
-from yolofleet.render.meta import SELECTOR
 from yolofleet.render.writes import Target, writes
 from yolofleet.settings import Settings
 
@@ -40,7 +40,8 @@ LONGEST_RETRY_S = 60.0
 MAX_DOUBLINGS = 10
 REFUSED_RETRY_S = 15.0
 PROGRESS_PERIOD_S = 1.0
-KINDS: tuple[Resource, ...] = (*OWN, *CHILDREN)
+REFLECTED = (*CHILDREN, *FOREIGN)
+KINDS: tuple[Resource, ...] = (*OWN, *REFLECTED)
 
 
 class _Known:
@@ -73,8 +74,15 @@ class Fleet:
         self._kube = kube
         self._metrics = metrics
         self._health = health
-        self._observer = Observer(self.cache, Policy(builder=builder, backoff_s=settings.builds.backoff_seconds))
+        policy = Policy(
+            builder=builder,
+            backoff_s=settings.builds.backoff_seconds,
+            stale_s=float(settings.scaling.stale_seconds),
+        )
+        self._observer = Observer(self.cache, policy)
         self._writer = Writer(kube, _Known(self.cache), (YOLODEPLOYMENT, YOLOENGINE, MIGPOOL, *CHILDREN))
+        metrics.figures.slices = self._observer.slices
+        metrics.figures.engines = self._observer.stages
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
         self._versions: dict[tuple[str, str | None], str] = {}
@@ -93,8 +101,7 @@ class Fleet:
         """List everything before the first pass: a restart must not act on half a picture."""
         for resource in KINDS:
             for namespace in self.namespaces if resource.namespaced else (None,):
-                selector = SELECTOR if resource in CHILDREN else ""
-                version = await relist(self._kube, self.cache, resource, namespace, selector=selector)
+                version = await relist(self._kube, self.cache, resource, namespace)
                 self._versions[(resource.kind, namespace)] = version
         self.cache.dirty.add(*self.cache.all("YoloDeployment"), *self.cache.all("YoloEngine"))
         self._health.synced = len(self.cache.dirty) == 0  # nothing to do is done
@@ -103,7 +110,7 @@ class Fleet:
     async def run(self) -> None:
         """Run passes, reflectors, audits and progress polls until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for resource in CHILDREN:
+            for resource in REFLECTED:
                 for namespace in self.namespaces:
                     since = self._versions[(resource.kind, namespace)]
                     tasks.create_task(reflect(self._kube, self.cache, resource, namespace, since))
@@ -148,8 +155,24 @@ class Fleet:
         wanted = writes(decided, unreadable, settings=self._settings, now=now)
         outcome = await self._writer.carry_out(wanted)
         self._remember(decided, outcome, now)
-        self._count(decided, outcome)
+        self._count(decided, outcome, now)
+        self._follow(keys, decided, now)
         return outcome
+
+    def _follow(self, keys: frozenset[Key], decided: Plan, now: datetime) -> None:
+        """Keep what the decisions on replicas leave to the next ones, and wake those that wait for a moment."""
+        seen = set()
+        for planned in decided.deployments:
+            key = Key("YoloDeployment", planned.view.namespace, planned.view.name)
+            seen.add(key)
+            self._observer.remember(planned.view, planned.desired.memory)
+            self._metrics.figures.take(key, figure_of(planned))
+            if planned.desired.due is not None:
+                self._wake(key, max(0.0, (planned.desired.due - now).total_seconds()))
+        for key in keys - seen:
+            if key.kind == "YoloDeployment":
+                self._observer.forget(key)
+                self._metrics.figures.forget(key)
 
     def _remember(self, decided: Plan, outcome: Outcome, now: datetime) -> None:
         for planned in decided.engines:
@@ -199,7 +222,7 @@ class Fleet:
             self._observer.refused(key, ())
         self.cache.dirty.add(key)
 
-    def _count(self, decided: Plan, outcome: Outcome) -> None:
+    def _count(self, decided: Plan, outcome: Outcome, now: datetime) -> None:
         for (verb, kind), count in outcome.written.items():
             self._metrics.writes.labels(verb, kind).inc(count)
         for target, errors in outcome.refused.items():
@@ -209,6 +232,9 @@ class Fleet:
             told = planned.judgement
             for name, judged in (("Ready", told.ready), ("EngineReady", told.engine_ready), ("Placed", told.placed)):
                 self._metrics.decisions.labels(name, judged.reason.value).inc()
+        for built in decided.engines:
+            if Target("YoloEngine", built.view.namespace, built.view.name, built.view.uid) not in outcome.again:
+                self._metrics.count_build(built, now)
         self._metrics.dirty.set(len(self.cache.dirty))
         for resource in KINDS:
             self._metrics.objects.labels(resource.kind).set(len(self.cache.all(resource.kind)))
@@ -221,12 +247,9 @@ class Fleet:
                     await self._audit(resource, namespace)
 
     async def _audit(self, resource: Resource, namespace: str | None) -> None:
-        selector = SELECTOR if resource in CHILDREN else ""
         grace = self._settings.watch_grace_seconds
         try:
-            finding = await audit(
-                self._kube, self.cache, resource, namespace=namespace, selector=selector, grace_s=grace
-            )
+            finding = await audit(self._kube, self.cache, resource, namespace=namespace, grace_s=grace)
         except (ApiServerError, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("audit failed", extra={"kind": resource.kind, "error": str(error)})
             return

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from yolofleet.handlers.figures import Figures
+from yolofleet.planning.building import EnginePlan
 
 
 class Metrics:
@@ -33,3 +38,24 @@ class Metrics:
             "yolofleet_missed_changes", "Changes that a watch did not tell.", ["kind"], registry=self.registry
         )
         self.objects = Gauge("yolofleet_objects", "Objects known.", ["kind"], registry=self.registry)
+        self.builds = Counter(
+            "yolofleet_engine_builds", "Builds of engines that ended.", ["result"], registry=self.registry
+        )
+        self.build_seconds = Histogram(
+            "yolofleet_engine_build_seconds",
+            "Duration of builds that succeeded.",
+            buckets=(1, 5, 15, 30, 60, 120, 300, 600, 1200, 3600),
+            registry=self.registry,
+        )
+        self.figures = Figures()
+        self.registry.register(self.figures)
+
+    def count_build(self, planned: EnginePlan, now: datetime) -> None:
+        """Count a build in the pass that writes its end down."""
+        before, after, job = planned.view.status, planned.status, planned.view.job
+        if before.artifact is None and after.artifact is not None:
+            self.builds.labels("succeeded").inc()
+            if job is not None and job.started is not None:
+                self.build_seconds.observe(max(0.0, ((job.ended or now) - job.started).total_seconds()))
+        elif before.failure is None and after.failure is not None:
+            self.builds.labels("failed" if after.next_attempt_time else "refused").inc()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from yolofleet.kube import Kube, Resource
 from yolofleet.observe.cache import Cache, Key, key_of
 from yolofleet.observe.reflector import relist
+from yolofleet.observe.resources import selector_of
 
 
 @dataclass(frozen=True)
@@ -19,17 +20,15 @@ class Finding:
     namespace: str | None = None
 
 
-async def audit(
-    kube: Kube, cache: Cache, resource: Resource, *, namespace: str | None, selector: str, grace_s: float
-) -> Finding:
+async def audit(kube: Kube, cache: Cache, resource: Resource, *, namespace: str | None, grace_s: float) -> Finding:
     """Compare a LIST with the cache; what is still unknown after `grace_s` was missed, and is mended."""
-    listed = await _listed(kube, resource, namespace, selector)
+    listed = await _listed(kube, resource, namespace)
     behind = _behind(cache, resource.kind, namespace, listed)
     if behind:
         await asyncio.sleep(grace_s)
         behind &= _behind(cache, resource.kind, namespace, listed)
     if behind:
-        await relist(kube, cache, resource, namespace, selector=selector)
+        await relist(kube, cache, resource, namespace)
     return Finding(resource.kind, len(behind), namespace)
 
 
@@ -39,10 +38,10 @@ class _Listed:
     objects: dict[Key, int]
 
 
-async def _listed(kube: Kube, resource: Resource, namespace: str | None, selector: str) -> _Listed:
+async def _listed(kube: Kube, resource: Resource, namespace: str | None) -> _Listed:
     found: dict[Key, int] = {}
     version = 0
-    async for page in kube.pages(resource, namespace=namespace, selector=selector, metadata_only=True):
+    async for page in kube.pages(resource, namespace=namespace, selector=selector_of(resource), metadata_only=True):
         version = int(page["metadata"]["resourceVersion"])
         for item in page["items"]:
             found[key_of(resource.kind, item)] = int(item["metadata"]["resourceVersion"])

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from yolofleet.observe.resources import trimmed
+from yolofleet.observe.resources import AUTOSCALER, trimmed
 from yolofleet.render.meta import DEPLOYMENT_LABEL, ENGINE_LABEL
 
 Object = dict[str, Any]
+TARGET = "scaleTargetRef"
+"""Autoscalers are found by what they scale, as children by their labels."""
 
 
 class Key(NamedTuple):
@@ -124,17 +126,15 @@ class Cache:
         self._touch(key, known)
 
     def _index(self, key: Key, obj: Object) -> None:
-        for label in (DEPLOYMENT_LABEL, ENGINE_LABEL):
-            if value := obj["metadata"].get("labels", {}).get(label):
-                self._by_label[(key.kind, key.namespace, label, value)].add(key)
+        for mark, value in _marks(obj):
+            self._by_label[(key.kind, key.namespace, mark, value)].add(key)
         if key.kind == "YoloEngine":
             for owner in obj["metadata"].get("ownerReferences", []):
                 self._by_owner[owner["uid"]].add(key)
 
     def _unindex(self, key: Key, obj: Object) -> None:
-        for label in (DEPLOYMENT_LABEL, ENGINE_LABEL):
-            if value := obj["metadata"].get("labels", {}).get(label):
-                self._by_label[(key.kind, key.namespace, label, value)].discard(key)
+        for mark, value in _marks(obj):
+            self._by_label[(key.kind, key.namespace, mark, value)].discard(key)
         if key.kind == "YoloEngine":
             for owner in obj["metadata"].get("ownerReferences", []):
                 self._by_owner[owner["uid"]].discard(key)
@@ -144,6 +144,9 @@ class Cache:
         if key.kind in ("Node", "MigPool"):
             self.generation += 1
             self.dirty.add(*self._objects["YoloDeployment"], *self._objects["MigPool"])
+            return
+        if key.kind == AUTOSCALER:
+            self.dirty.add(*(Key("YoloDeployment", key.namespace, name) for _, name in _marks(obj)))
             return
         labels = obj["metadata"].get("labels", {})
         touched = {key} if key.kind in ("YoloDeployment", "YoloEngine") else set()
@@ -158,6 +161,15 @@ class Cache:
         self.dirty.add(*touched)
 
 
+def _marks(obj: Object) -> list[tuple[str, str]]:
+    """Return by which labels, or by which target, an object is found."""
+    if obj.get("kind") == AUTOSCALER:
+        target = obj["spec"]["scaleTargetRef"].get("name")
+        return [(TARGET, target)] if target else []
+    labels = obj["metadata"].get("labels", {})
+    return [(label, labels[label]) for label in (DEPLOYMENT_LABEL, ENGINE_LABEL) if labels.get(label)]
+
+
 def newer(obj: Object, known: Object) -> bool:
     """Tell whether an object replaces the known one; versions grow over all incarnations of a name."""
     return int(obj["metadata"]["resourceVersion"]) > int(known["metadata"]["resourceVersion"])
@@ -167,11 +179,13 @@ def _belongs(obj: Object) -> tuple[Any, ...]:
     meta = obj["metadata"]
     labels = meta.get("labels", {})
     owners = frozenset(owner["uid"] for owner in meta.get("ownerReferences", []))
-    return labels.get(DEPLOYMENT_LABEL), labels.get(ENGINE_LABEL), owners
+    return labels.get(DEPLOYMENT_LABEL), labels.get(ENGINE_LABEL), owners, _marks(obj)
 
 
 def _differs(kind: str, old: Object, new: Object) -> bool:
     """Tell whether a change matters; nodes change all the time in ways that do not."""
+    if kind == AUTOSCALER:
+        return bool(old["spec"] != new["spec"])
     if kind != "Node":
         return True
     return any(old.get(part) != new.get(part) for part in ("spec", "status")) or (

@@ -73,7 +73,12 @@ def pool(obj: Object) -> PoolView:
 
 
 def deployment(
-    obj: Object, *, groups: tuple[GroupView, ...], pods: tuple[PodView, ...], refusals: tuple[Refusal, ...]
+    obj: Object,
+    *,
+    groups: tuple[GroupView, ...],
+    pods: tuple[PodView, ...],
+    refusals: tuple[Refusal, ...],
+    autoscalers: tuple[str, ...] = (),
 ) -> DeploymentView:
     """Read a YoloDeployment with what belongs to it; pydantic's ValidationError when its spec is unreadable."""
     meta = obj["metadata"]
@@ -87,6 +92,7 @@ def deployment(
         groups=groups,
         pods=pods,
         refusals=refusals,
+        autoscalers=autoscalers,
     )
 
 
@@ -155,6 +161,8 @@ def pod(obj: Object) -> PodView:
         unschedulable=scheduled.get("message", "") if unplaced else "",
         init_failure=_init_failure(status),
         crash=_crash(status),
+        uid=meta.get("uid", ""),
+        ip=status.get("podIP") or "",
     )
 
 
@@ -236,9 +244,14 @@ def job(obj: Object, pods: list[Object], *, engine_uid: str) -> JobView:
         waiting=_waiting(seen),
         result=None if former else _result(seen),
         spoke=any((c.get("state") or {}).get("terminated") for c in _containers(seen)),
-        ended=datetime.fromisoformat(end["lastTransitionTime"]) if end.get("lastTransitionTime") else None,
+        started=_moment(status.get("startTime")),
+        ended=_moment(end.get("lastTransitionTime")),
         terminating=former or "deletionTimestamp" in meta,
     )
+
+
+def _moment(told: str | None) -> datetime | None:
+    return datetime.fromisoformat(told) if told else None
 
 
 def _containers(status: Object) -> list[Object]:

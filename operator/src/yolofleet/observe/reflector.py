@@ -1,4 +1,4 @@
-"""List, then watch, then list again when the server forgot: the cache's feed for labelled children."""
+"""List, then watch, then list again when the server forgot: the feed for labelled children and autoscalers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import aiohttp
 from yolofleet.errors import ApiServerError
 from yolofleet.kube import Kube, Resource
 from yolofleet.observe.cache import Cache, key_of
-from yolofleet.observe.resources import ONLY_METADATA
-from yolofleet.render.meta import SELECTOR
+from yolofleet.observe.resources import ONLY_METADATA, selector_of
 
 Object = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -22,12 +21,14 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 
 
-async def relist(kube: Kube, cache: Cache, resource: Resource, namespace: str | None, *, selector: str = "") -> str:
+async def relist(kube: Kube, cache: Cache, resource: Resource, namespace: str | None) -> str:
     """Bring the cache in line with a full LIST, also for what is gone; return its resourceVersion."""
     before = {key: obj for key, obj in cache.all(resource.kind).items() if not namespace or key.namespace == namespace}
     only_metadata = resource.kind in ONLY_METADATA
     version, seen = "", set()
-    async for page in kube.pages(resource, namespace=namespace, selector=selector, metadata_only=only_metadata):
+    async for page in kube.pages(
+        resource, namespace=namespace, selector=selector_of(resource), metadata_only=only_metadata
+    ):
         version = page["metadata"]["resourceVersion"]
         for item in page["items"]:
             seen.add(key_of(resource.kind, item))
@@ -54,9 +55,10 @@ async def reflect(kube: Kube, cache: Cache, resource: Resource, namespace: str |
 
 async def _follow(kube: Kube, cache: Cache, resource: Resource, namespace: str | None, since: str) -> str:
     if not since:
-        since = await relist(kube, cache, resource, namespace, selector=SELECTOR)
+        since = await relist(kube, cache, resource, namespace)
     only_metadata = resource.kind in ONLY_METADATA
-    stream = kube.watch(resource, since=since, namespace=namespace, selector=SELECTOR, metadata_only=only_metadata)
+    selector = selector_of(resource)
+    stream = kube.watch(resource, since=since, namespace=namespace, selector=selector, metadata_only=only_metadata)
     async for event in stream:
         obj = event["object"]
         if event["type"] == "ERROR":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from yolofleet.api import API_VERSION
+from yolofleet.api import API_VERSION, GROUP
 from yolofleet.kube import Resource
+from yolofleet.render.meta import SELECTOR
 
 Object = dict[str, Any]
 
@@ -19,16 +20,35 @@ BUDGET = Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 CLAIM = Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 JOB = Resource("batch/v1", "Job", "jobs")
 POD = Resource("v1", "Pod", "pods")
+AUTOSCALER = "HorizontalPodAutoscaler"
+HPA = Resource("autoscaling/v2", AUTOSCALER, "horizontalpodautoscalers")
 
 OWN = (YOLODEPLOYMENT, YOLOENGINE, MIGPOOL, NODE)
 """Kinds that kopf watches as they are."""
 CHILDREN = (DEPLOYMENT, SERVICE, BUDGET, CLAIM, JOB, POD)
 """Kinds of which only our own, labelled objects matter; kopf would watch all of a cluster's."""
+FOREIGN = (HPA,)
+"""Kinds of other people, of which those matter that name one of ours."""
 ONLY_METADATA = frozenset({"Service", "PodDisruptionBudget", "PersistentVolumeClaim"})
+
+
+def selector_of(resource: Resource) -> str:
+    """Return the label selector by which a kind is listed and watched."""
+    return SELECTOR if resource in CHILDREN else ""
+
+
+def _target(obj: Object) -> Object:
+    """Return what an autoscaler scales, {} when it is none of ours."""
+    told = obj.get("spec", {}).get("scaleTargetRef") or {}
+    ours = told.get("kind") == YOLODEPLOYMENT.kind and str(told.get("apiVersion", "")).split("/")[0] == GROUP
+    return {"kind": YOLODEPLOYMENT.kind, "name": told.get("name", "")} if ours else {}
 
 
 def trimmed(obj: Object) -> Object:
     """Drop what nobody reads: thousands of objects stay in memory."""
+    if obj.get("kind") == AUTOSCALER:
+        meta = {key: obj["metadata"].get(key) for key in ("namespace", "name", "uid", "resourceVersion")}
+        return {"kind": AUTOSCALER, "metadata": meta, "spec": {"scaleTargetRef": _target(obj)}}
     meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     kept = {"kind": obj.get("kind", ""), "metadata": meta}
     if obj.get("kind") == "Deployment":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -13,7 +14,11 @@ from pydantic import ValidationError
 
 from yolofleet.api.build import Progress
 from yolofleet.observe import reading
-from yolofleet.observe.cache import Cache, Key
+from yolofleet.observe.cache import TARGET, Cache, Key
+from yolofleet.observe.resources import AUTOSCALER
+from yolofleet.planning.memory import Memory
+from yolofleet.planning.pools import SliceUse, slice_uses
+from yolofleet.planning.signals import Signals
 from yolofleet.planning.snapshot import (
     DeploymentView,
     EngineView,
@@ -47,6 +52,8 @@ class Observer:
         self._refusals: dict[Key, tuple[Refusal, ...]] = {}
         self._told: set[Key] = set()
         self._unreadable: dict[Key, UnreadableView] = {}
+        self._memories: dict[Key, Memory] = {}
+        self.signals: Callable[[DeploymentView], Signals | None] = lambda _view: None
 
     def look(self, keys: frozenset[Key], now: datetime) -> tuple[Snapshot, tuple[UnreadableView, ...]]:
         """Return the snapshot for these keys, and the objects among them that cannot be read."""
@@ -90,6 +97,27 @@ class Observer:
             self._told.add(key)
         return True
 
+    def remember(self, view: DeploymentView, memory: Memory) -> None:
+        """Keep what a decision leaves to the next one, where more of it matters than stands in the status."""
+        key = Key("YoloDeployment", view.namespace, view.name)
+        if view.pods or memory.claims:
+            self._memories[key] = memory
+        else:
+            self._memories.pop(key, None)
+
+    def forget(self, key: Key) -> None:
+        """Forget what was kept of an object that is gone."""
+        self._memories.pop(key, None)
+
+    def slices(self) -> tuple[SliceUse, ...]:
+        """Return what all nodes offer, and how much of it this fleet holds."""
+        return slice_uses(self._nodes_and_pools()[0], self._devices_used())
+
+    def stages(self) -> Mapping[str, int]:
+        """Count the engines by stage: Published when done, Waiting before the first build."""
+        views = self._all_engines().values()
+        return Counter("Published" if view.artifact else view.status.stage or "Waiting" for view in views)
+
     def builds(self) -> list[tuple[Key, str]]:
         """Return the engines whose build pod runs, with its address; forget the progress of others."""
         found = []
@@ -112,10 +140,11 @@ class Observer:
             self._unreadable.pop(key, None)
             return None
         namespace, name, uid = key.namespace, key.name, obj["metadata"]["uid"]
+        targeting = self._cache.labelled(AUTOSCALER, namespace, TARGET, name)
         groups = self._cache.labelled("Deployment", namespace, DEPLOYMENT_LABEL, name)
         ours = [g for g in groups if reading.serves(g, uid)]
         pods = self._cache.labelled("Pod", namespace, DEPLOYMENT_LABEL, name)
-        return self._read(
+        view = self._read(
             key,
             obj,
             lambda: reading.deployment(
@@ -123,8 +152,10 @@ class Observer:
                 groups=tuple(reading.group(g) for g in ours),
                 pods=tuple(reading.pod(p) for p in pods),
                 refusals=self._refusals.get(key, ()),
+                autoscalers=tuple(a["metadata"]["name"] for a in targeting),
             ),
         )
+        return view and replace(view, signals=self.signals(view), memory=self._memories.get(key))
 
     def _read(self, key: Key, obj: Object, read: Callable[[], V]) -> V | None:
         """Read one object; one that cannot be read must not stop the pass for all others."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from yolofleet.api.conditions import Reason, Status
 from yolofleet.planning.engines import Verdict
 from yolofleet.planning.placing import Choice, NoChoice
-from yolofleet.planning.replicas import Desired
+from yolofleet.planning.scaling import Desired
 from yolofleet.planning.snapshot import DeploymentView, GroupView, PodView
 
 QUOTA_WORDS = "exceeded quota"
@@ -26,13 +26,25 @@ class Judged:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The five conditions of a YoloDeployment."""
+    """The six conditions of a YoloDeployment."""
 
     ready: Judged
     engine_ready: Judged
     placed: Judged
     objective_met: Judged
     progressing: Judged
+    scaling_active: Judged
+
+    def named(self) -> dict[str, Judged]:
+        """Return the conditions by type."""
+        return {
+            "Ready": self.ready,
+            "EngineReady": self.engine_ready,
+            "Placed": self.placed,
+            "ObjectiveMet": self.objective_met,
+            "Progressing": self.progressing,
+            "ScalingActive": self.scaling_active,
+        }
 
 
 def judge(
@@ -50,7 +62,19 @@ def judge(
         placed=_placed(view, choice, engine, wanted),
         objective_met=Judged("Unknown", Reason.NOT_MEASURED, "latency is not observed yet"),
         progressing=_progressing(view, choice, engine, wanted, engine_name),
+        scaling_active=_scaling_active(view, wanted),
     )
+
+
+def _scaling_active(view: DeploymentView, wanted: Desired) -> Judged:
+    if view.autoscalers and view.spec.scaling.mode != "External" and not view.spec.suspend:
+        told = (
+            f"HorizontalPodAutoscaler {view.autoscalers[0]} targets this YoloDeployment, but scaling.mode is "
+            f"{view.spec.scaling.mode}: what it writes is not read; delete it, or set scaling.mode External "
+            "(with one entry in placement.profiles)"
+        )
+        return Judged("False", Reason.AUTOSCALER_IGNORED, told)
+    return Judged(wanted.active, wanted.reason, wanted.message)
 
 
 def _ready(view: DeploymentView, wanted: Desired) -> Judged:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from yolofleet.api.recipe import Target
 from yolofleet.planning.building import EnginePlan, step
+from yolofleet.planning.capacity import Capacity, of_curve
 from yolofleet.planning.engines import Verdict, Wish, target_of, unsupported, verdict, wish
 from yolofleet.planning.judging import Judgement, judge
 from yolofleet.planning.placing import Choice, Market, NoChoice, choose, market
 from yolofleet.planning.pools import PoolPlan, pool_plans
 from yolofleet.planning.profiles import slug
-from yolofleet.planning.replicas import Desired, desired
+from yolofleet.planning.scaling import Desired, decide
 from yolofleet.planning.snapshot import DeploymentView, EngineView, GroupView, Owner, PoolView, Snapshot
 
 DEFAULT_CONCURRENT_BUILDS = 4
@@ -29,7 +30,10 @@ class GroupPlan:
 
 @dataclass(frozen=True)
 class DeploymentPlan:
-    """What one YoloDeployment should have; `kept` names Deployments that stay untouched, the rest goes."""
+    """What one YoloDeployment should have; `kept` names Deployments that stay untouched, the rest goes.
+
+    `profile` and `measured` are what a replica was weighed by: with them a decision can be made again.
+    """
 
     view: DeploymentView
     desired: Desired
@@ -37,6 +41,8 @@ class DeploymentPlan:
     groups: tuple[GroupPlan, ...]
     kept: tuple[str, ...]
     judgement: Judgement
+    profile: str = ""
+    measured: Capacity | None = None
 
     @property
     def gone(self) -> tuple[GroupView, ...]:
@@ -85,10 +91,12 @@ def _pools(snapshot: Snapshot) -> tuple[PoolPlan, ...]:
 
 def plan_deployment(view: DeploymentView, snapshot: Snapshot, offered: Market) -> DeploymentPlan:
     """Decide for one deployment; what serves now goes on serving until its successor can."""
-    wanted = desired(view.spec)
     choice = choose(view, offered)
     asked = _asked(view, choice, snapshot)
     engine = snapshot.engines.get((view.namespace, asked.name)) if isinstance(asked, Wish) else None
+    profile = choice.profile if isinstance(choice, Choice) else next((g.profile for g in view.groups), "")
+    measured = _measured(view, profile, engine)
+    wanted = decide(view, profile=profile, measured=measured, now=snapshot.taken_at, stale_s=snapshot.policy.stale_s)
     state = verdict(engine, name=asked.name) if isinstance(asked, Wish) else asked
     groups, kept = _groups(view, choice, wanted, engine if state.ok else None, snapshot)
     judgement = judge(view, choice=choice, engine=state, wanted=wanted, engine_name=getattr(asked, "name", None))
@@ -99,7 +107,14 @@ def plan_deployment(view: DeploymentView, snapshot: Snapshot, offered: Market) -
         groups=groups,
         kept=kept,
         judgement=judgement,
+        profile=profile,
+        measured=measured,
     )
+
+
+def _measured(view: DeploymentView, profile: str, engine: EngineView | None) -> Capacity | None:
+    curve = engine.status.curve if engine is not None else None
+    return of_curve(curve, profile=profile, p99_ms=view.spec.objective.p99_latency_milliseconds)
 
 
 def _asked(view: DeploymentView, choice: Choice | NoChoice, snapshot: Snapshot) -> Wish | Verdict:

@@ -49,6 +49,27 @@ def shared_out(
     return tuple(shares)
 
 
+@dataclass(frozen=True)
+class SliceUse:
+    """Slices of one kind over all nodes; `used` counts those of this fleet's own pods."""
+
+    product: str
+    profile: str
+    total: int
+    used: int
+
+
+def slice_uses(nodes: Iterable[NodeView], used: Mapping[tuple[str, str], int]) -> tuple[SliceUse, ...]:
+    """Return what all nodes offer, by product and profile."""
+    totals: Counter[tuple[str, str]] = Counter()
+    taken: Counter[tuple[str, str]] = Counter()
+    for offer in offers(nodes):
+        kind = (offer.product or "", offer.profile)
+        totals[kind] += offer.allocatable
+        taken[kind] += min(used.get((offer.node, offer.resource), 0), offer.allocatable)
+    return tuple(SliceUse(*kind, totals[kind], taken[kind]) for kind in sorted(totals))
+
+
 def _selects(pool: PoolView, node: NodeView) -> bool:
     return all(node.labels.get(key) == value for key, value in pool.spec.node_selector.match_labels.items())
 

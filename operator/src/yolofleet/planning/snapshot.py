@@ -16,6 +16,8 @@ from yolofleet.api.migpool import MigPoolSpec
 from yolofleet.api.recipe import Builder
 from yolofleet.api.yolodeployment import YoloDeploymentSpec, YoloDeploymentStatus
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
+from yolofleet.planning.memory import Memory
+from yolofleet.planning.signals import Signals
 
 SNAPSHOT_VERSION = 1
 
@@ -67,6 +69,7 @@ class JobView:
     waiting: str = ""
     result: BuildResult | None = None
     spoke: bool = False
+    started: datetime | None = None
     ended: datetime | None = None
     terminating: bool = False
 
@@ -104,6 +107,8 @@ class PodView:
     unschedulable: str = ""
     init_failure: Failure | None = None
     crash: str = ""
+    uid: str = ""
+    ip: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class DeploymentView:
-    """A YoloDeployment with everything that belongs to it."""
+    """A YoloDeployment with everything that belongs to it.
+
+    `autoscalers` names HorizontalPodAutoscalers that target it; `memory` is what its last decision left behind, None
+    after a restart.
+    """
 
     namespace: str
     name: str
@@ -147,6 +156,9 @@ class DeploymentView:
     groups: tuple[GroupView, ...] = ()
     pods: tuple[PodView, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    signals: Signals | None = None
+    autoscalers: tuple[str, ...] = ()
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +168,7 @@ class Policy:
     builder: Builder
     backoff_s: int
     progress_step_percent: int = 10
+    stale_s: float = 10.0
 
 
 @dataclass(frozen=True)

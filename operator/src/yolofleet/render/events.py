@@ -25,6 +25,8 @@ ALARMING = frozenset(
         Reason.POD_REFUSED,
         Reason.MODEL_NOT_LOADED,
         Reason.INVALID_SPEC,
+        Reason.SIGNALS_MISSING,
+        Reason.AUTOSCALER_IGNORED,
     }
 )
 

@@ -8,16 +8,17 @@ from typing import Any
 from yolofleet.api.conditions import Condition, Reason, Status
 from yolofleet.api.migpool import MigPoolStatus, SliceCount
 from yolofleet.api.yolodeployment import (
-    Demand,
     EndpointStatus,
     EngineRef,
     Group,
+    LowerNeed,
     ScalingStatus,
     Summary,
     YoloDeploymentStatus,
 )
 from yolofleet.api.yoloengine import YoloEngine, YoloEngineStatus
 from yolofleet.planning.building import EnginePlan
+from yolofleet.planning.capacity import kept
 from yolofleet.planning.judging import Judged
 from yolofleet.planning.plan import DeploymentPlan
 from yolofleet.planning.pools import PoolPlan
@@ -26,24 +27,16 @@ from yolofleet.render.meta import DEPLOYMENT_LABEL, MANAGED_BY, MANAGER
 from yolofleet.render.serving import GRPC_PORT, HTTP_PORT
 
 MESSAGE_LIMIT = 4096
+SCALING_MESSAGE_LIMIT = 1024
 
 
 def deployment_status(plan: DeploymentPlan, now: datetime) -> YoloDeploymentStatus:
     """Return the status of one YoloDeployment."""
-    view, told = plan.view, plan.judgement
-    named = {
-        "Ready": told.ready,
-        "EngineReady": told.engine_ready,
-        "Placed": told.placed,
-        "ObjectiveMet": told.objective_met,
-        "Progressing": told.progressing,
-    }
+    view = plan.view
     conditions = [
         condition(kind, judged, old=view.status.conditions, now=now, generation=view.generation)
-        for kind, judged in named.items()
+        for kind, judged in plan.judgement.named().items()
     ]
-    before = view.status.scaling
-    same = before is not None and before.desired_replicas == plan.desired.replicas
     return YoloDeploymentStatus(
         observed_generation=view.generation,
         replicas=sum(group.replicas for group in view.groups),
@@ -52,12 +45,7 @@ def deployment_status(plan: DeploymentPlan, now: datetime) -> YoloDeploymentStat
         summary=_summary(plan),
         groups=_groups(plan),
         endpoints=_endpoints(plan),
-        scaling=ScalingStatus(
-            desired_replicas=plan.desired.replicas,
-            last_scale_time=before.last_scale_time if before and same else stamp(now),
-            reason=plan.desired.reason,
-            message=plan.desired.message,
-        ),
+        scaling=_scaling(plan, now),
         conditions=conditions,
     )
 
@@ -102,25 +90,32 @@ def stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _scaling(plan: DeploymentPlan, now: datetime) -> ScalingStatus:
+    before, wanted = plan.view.status.scaling, plan.desired
+    same = before is not None and before.desired_replicas == wanted.replicas
+    return ScalingStatus(
+        desired_replicas=wanted.replicas,
+        last_scale_time=before.last_scale_time if before and same else stamp(now),
+        reason=wanted.reason.value,
+        message=wanted.message[:SCALING_MESSAGE_LIMIT],
+        needs=[LowerNeed(replicas=claim.replicas, since=claim.since.isoformat()) for claim in wanted.claims],
+    )
+
+
 def _summary(plan: DeploymentPlan) -> Summary:
     slices = ", ".join(f"{group.ready_replicas}/{group.replicas}x {group.profile}" for group in plan.view.groups)
     return Summary(
-        fps=_fps(plan.view.spec.demand),
+        fps=plan.desired.fps,
         slices=slices[:128],
         engine=plan.judgement.engine_ready.reason.value,
     )
 
 
-def _fps(demand: Demand | None) -> str:
-    """Write frames per second served (not seen yet) and demanded, to two significant digits."""
-    if demand is None:
-        return ""
-    rounded = float(f"{demand.streams * float(demand.frames_per_second):.2g}")
-    return f"-/{rounded:g}"
-
-
 def _groups(plan: DeploymentPlan) -> list[Group]:
     products = {group.choice.profile: group.choice.product for group in plan.groups}
+    known = {plan.profile: plan.desired.capacity} if plan.desired.capacity else {}
+    before = {group.profile: kept(plan.view.status, group.profile) for group in plan.view.groups}
+    worth = before | known
     return [
         Group(
             profile=group.profile,
@@ -128,6 +123,8 @@ def _groups(plan: DeploymentPlan) -> list[Group]:
             replicas=group.replicas,
             ready_replicas=group.ready_replicas,
             engine_ref=EngineRef(name=group.engine) if group.engine else None,
+            frames_per_second_per_replica=round(carries.fps) if (carries := worth[group.profile]) else None,
+            curve=carries.origin if carries else None,
         )
         for group in sorted(plan.view.groups, key=lambda g: g.profile)
     ]

@@ -1,0 +1,289 @@
+"""How many replicas: demand ÷ (capacity of one × target), up at once, down to the largest need of a whole window.
+
+Nothing goes down on missing data, nor before the signals were whole for a while: a restart changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from yolofleet.api.conditions import Reason, Status
+from yolofleet.planning import window
+from yolofleet.planning.capacity import Capacity, kept, observed, settled
+from yolofleet.planning.memory import Figures, Memory, Shown, fps_of, recalled, shown
+from yolofleet.planning.snapshot import DeploymentView, PodView
+from yolofleet.planning.window import Claim, Claims
+
+TOLERANCE = 0.05
+"""An observed demand may exceed the plan by so much: noise moves nothing."""
+SATURATED = 0.9
+"""Replicas this busy hold their clients back: what arrives says no longer what is wanted."""
+QUEUE_SHARE = 0.5
+"""A queue that takes so much of the objective wants one replica more."""
+LONGEST_PROOF_S = 30.0
+THOUSAND = 1000
+ACTIVE: Mapping[Reason, Status] = {
+    Reason.SUSPENDED: "False",
+    Reason.EXTERNAL: "False",
+    Reason.SIGNALS_MISSING: "False",
+    Reason.CAPACITY_UNKNOWN: "Unknown",
+}
+"""The status of condition ScalingActive by reason; every other reason: True."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """A count before bounds, and how it came about; `replicas` None: nobody could tell."""
+
+    replicas: int | None
+    why: str
+    unknown_capacity: bool = False
+
+
+@dataclass(frozen=True)
+class Desired:
+    """A count, why, and all the figures that it rests on.
+
+    `claims` is what a restart must know of lower needs, `memory` what the next decision wants to know.
+    """
+
+    replicas: int
+    reason: Reason
+    message: str
+    fps: str = ""
+    figures: Figures = field(default_factory=Figures)
+    capacity: Capacity | None = None
+    claims: Claims = ()
+    memory: Memory = field(default_factory=lambda: Memory(0))
+    due: datetime | None = None
+
+    @property
+    def active(self) -> Status:
+        """Return the status of condition ScalingActive."""
+        return ACTIVE.get(self.reason, "True")
+
+
+def decide(view: DeploymentView, *, profile: str, measured: Capacity | None, now: datetime, stale_s: float) -> Desired:
+    """Decide for one deployment; same view and time, same decision."""
+    if view.spec.suspend:
+        return _told(view, 0, Reason.SUSPENDED, "spec.suspend is true: no replicas", now=now)
+    if view.spec.scaling.mode == "External":
+        return _told(view, view.spec.replicas, Reason.EXTERNAL, _external(view), now=now)
+    memory = view.memory or remembered(view)
+    seen = None if view.spec.scaling.mode == "Declared" else observed(view.signals)
+    before = kept(view.status, profile)
+    capacity = settled(measured, before, seen, since=memory.capacity_since, now=now)
+    since = memory.capacity_since if capacity == before and memory.capacity_since else now
+    figures = figures_of(view)
+    need = needed(view, figures, capacity)
+    after = _windowed(view, memory, need, now)
+    settled_memory = replace(after, capacity_since=since)
+    return _explained(view, settled_memory, need, _Facts(figures, capacity, memory.base, now, stale_s))
+
+
+def remembered(view: DeploymentView) -> Memory:
+    """Rebuild the memory from what stands in the cluster."""
+    status = view.status.scaling
+    standing = max((group.replicas for group in view.groups), default=0)
+    told = tuple(Claim(n.replicas, datetime.fromisoformat(n.since)) for n in status.needs) if status else ()
+    base = max(status.desired_replicas if status else 0, standing)
+    return Memory(base, window.below(told, base), shown=recalled(view.status))
+
+
+def figures_of(view: DeploymentView) -> Figures:
+    """Return the demand that counts in this mode, and what is served."""
+    mode, demand = view.spec.scaling.mode, view.spec.demand
+    declared = demand.streams * float(demand.frames_per_second) if demand else None
+    arriving = view.signals.arrival_fps if view.signals else None
+    counted = (declared if mode != "Observed" else None, arriving if mode != "Declared" else None)
+    known = [demand for demand in counted if demand is not None]
+    served = view.signals.served_fps if view.signals else None
+    return Figures(declared, arriving, max(known, default=None), served)
+
+
+def needed(view: DeploymentView, figures: Figures, capacity: Capacity | None) -> Need:
+    """Return how many replicas the demand needs, before bounds; whatever asks for most is heard."""
+    asked = [by_demand(view, figures, capacity)]
+    if view.spec.scaling.mode != "Declared":
+        asked += [need for need in (by_use(view), by_queue(view)) if need is not None]
+    # Where only the demand cannot tell, use and queue may raise, and never lower.
+    best = max(asked, key=lambda need: need.replicas if need.replicas is not None else -1)
+    unknown = asked[0].replicas is None
+    if unknown and best is not asked[0] and (best.replicas or 0) <= _ready(view):
+        best = asked[0]
+    warm = view.spec.scaling.warm_replicas
+    if best.replicas is None or not warm:
+        return best
+    return replace(best, replicas=best.replicas + warm, why=f"{best.why} + {warm} warm")
+
+
+def by_demand(view: DeploymentView, figures: Figures, capacity: Capacity | None) -> Need:
+    """Return demand ÷ (capacity × target); an observed one may exceed it by the tolerance."""
+    demand = figures.planned
+    if demand is None:
+        return Need(None, "no demand is declared and none was seen")
+    kind = "declared" if demand == figures.declared else "observed"
+    told = f"demand {_fps(demand)} fps {kind}"
+    if demand == 0:
+        return Need(0, told)
+    if capacity is None and kind == "observed" and (mean := _use(view)) is not None:
+        by_share = _by_share(view, mean)
+        return replace(by_share, why=f"{told}, {by_share.why}")
+    if capacity is None:
+        return Need(None, f"{told}, but what one replica carries is not known yet", unknown_capacity=True)
+    target = view.spec.scaling.target_utilization_percent / 100
+    share = demand / (capacity.fps * target)
+    exact = math.ceil(round(share * (1 - TOLERANCE if kind == "observed" else 1), 6))
+    return Need(exact, f"{told} ÷ ({_fps(capacity.fps)} fps/replica {capacity.origin.lower()} × {target:.2f})")
+
+
+def by_use(view: DeploymentView) -> Need | None:
+    """Return what saturated replicas need: closed-loop clients send no faster than they are answered."""
+    mean = _use(view)
+    if mean is None or mean < SATURATED:
+        return None
+    return _by_share(view, mean)
+
+
+def _by_share(view: DeploymentView, mean: float) -> Need:
+    target, ready = min(view.spec.scaling.target_utilization_percent / 100, SATURATED), _ready(view)
+    why = f"utilisation {mean:.2f} of {ready} ready replicas ÷ {target:.2f}"
+    return Need(math.ceil(round(ready * mean / target * (1 - TOLERANCE), 6)), why)
+
+
+def _use(view: DeploymentView) -> float | None:
+    shares = [r.utilization for r in view.signals.replicas if not r.missing] if view.signals else []
+    seen = [share for share in shares if share is not None]
+    return min(1.0, sum(seen) / len(seen)) if seen else None
+
+
+def by_queue(view: DeploymentView) -> Need | None:
+    """Return one replica more than are ready where frames wait for much of the objective."""
+    waits_us = view.signals.queue_us if view.signals else None
+    bound_us = view.spec.objective.p99_latency_milliseconds * 1000 * QUEUE_SHARE
+    if waits_us is None or waits_us < bound_us:
+        return None
+    ready = _ready(view)
+    told = f"frames queue for {waits_us / 1000:.0f} ms of {bound_us / QUEUE_SHARE / 1000:.0f}: one more than {ready}"
+    return Need(ready + 1, told)
+
+
+def unseen(view: DeploymentView) -> tuple[str, ...]:
+    """Return why the load is not seen whole: ready pods without signals, and pods that may have been lost."""
+    ready = {pod.name for pod in view.pods if pod.ready and not pod.terminating}
+    known = {replica.pod for replica in view.signals.replicas} if view.signals else set()
+    silent = view.signals.missing if view.signals else ()
+    unasked = tuple(f"pod {name}: not asked yet" for name in sorted(ready - known))
+    return (*silent, *unasked, *(f"pod {pod.name}: it is not ready" for pod in view.pods if _lost(pod)))
+
+
+def _lost(pod: PodView) -> bool:
+    """Tell whether a pod is somewhere, not ready, and nobody says that it is broken."""
+    return not (pod.ready or pod.terminating or pod.unschedulable or pod.init_failure or pod.crash)
+
+
+def _ready(view: DeploymentView) -> int:
+    return sum(pod.ready and not pod.terminating for pod in view.pods)
+
+
+def _windowed(view: DeploymentView, memory: Memory, need: Need, now: datetime) -> Memory:
+    if need.replicas is None:
+        return memory
+    if need.replicas >= memory.base:
+        return replace(memory, base=need.replicas, claims=())
+    length = view.spec.scaling.scale_down.stabilization_window_seconds
+    if unseen(view):  # what is missing may be the rest of the load: this need can only raise
+        return replace(memory, claims=window.lifted(memory.claims, need.replicas))
+    claims = window.heard(memory.claims, need.replicas, now)
+    lower = window.largest(claims, window_s=length, now=now)
+    proof = view.signals.unbroken_s if view.signals else 0.0
+    if lower is None or (_ready(view) and proof < min(length, LONGEST_PROOF_S)):
+        return replace(memory, claims=claims)
+    return replace(memory, base=lower, claims=window.below(claims, lower))
+
+
+@dataclass(frozen=True)
+class _Facts:
+    figures: Figures
+    capacity: Capacity | None
+    before: int
+    now: datetime
+    stale_s: float
+
+
+def _explained(view: DeploymentView, memory: Memory, need: Need, facts: _Facts) -> Desired:
+    scaling = view.spec.scaling
+    replicas = min(max(memory.base, scaling.min_replicas), scaling.max_replicas)
+    length = scaling.scale_down.stabilization_window_seconds
+    claims = window.durable(memory.claims, window_s=length, now=facts.now)
+    reason, message = _reason(view, memory, need, claims, facts)
+    was = min(max(facts.before, scaling.min_replicas), scaling.max_replicas)
+    changed = view.status.scaling is not None and was != replicas
+    arrow = f"{message} → {replicas}" + (f" (was {was})" if changed else "")
+    fresh = Shown(facts.now, view.generation, reason, replicas, arrow, fps_of(facts.figures), facts.figures)
+    told = shown(fresh, memory.shown, waits=_only_waits(view, facts.stale_s))
+    return Desired(
+        replicas=replicas,
+        reason=told.reason,
+        message=told.message,
+        fps=told.fps,
+        figures=facts.figures,
+        capacity=facts.capacity,
+        claims=claims,
+        memory=replace(memory, shown=told),
+        due=window.due(memory.claims, window_s=length, now=facts.now),
+    )
+
+
+def _reason(view: DeploymentView, memory: Memory, need: Need, claims: Claims, facts: _Facts) -> tuple[Reason, str]:
+    scaling = view.spec.scaling
+    missing = view.signals.missing if view.signals else ()
+    if missing and scaling.mode != "Declared" and _stale(view, facts.stale_s):
+        return Reason.SIGNALS_MISSING, f"{missing[0]}; nothing goes down until all ready pods are seen"
+    if need.unknown_capacity:
+        hint = "it follows once frames keep a replica busy for a quarter of its time"
+        return Reason.CAPACITY_UNKNOWN, f"{need.why}: the engine has no curve; {hint}"
+    if claims and max(claims[-1].replicas, scaling.min_replicas) < min(memory.base, scaling.max_replicas):
+        length = scaling.scale_down.stabilization_window_seconds
+        lower = f"less was needed since {claims[0].since:%H:%M:%S}Z"
+        return Reason.STABILIZING_DOWN, f"{need.why}: {lower}, replicas go after {length} s of it"
+    if memory.base > scaling.max_replicas:
+        return (
+            Reason.AT_MAX_REPLICAS,
+            f"{need.why} = {memory.base}, bound by scaling.maxReplicas {scaling.max_replicas}",
+        )
+    if memory.base <= scaling.min_replicas:
+        return Reason.AT_MIN_REPLICAS, f"{need.why}: scaling.minReplicas {scaling.min_replicas}"
+    return Reason.FOLLOWING_DEMAND, need.why
+
+
+def _stale(view: DeploymentView, stale_s: float) -> bool:
+    return view.signals is not None and any(r.missing and r.age_s >= stale_s for r in view.signals.replicas)
+
+
+def _only_waits(view: DeploymentView, stale_s: float) -> bool:
+    """Tell whether pods have not been seen yet, and there was no time to: what stands is not taken back for that."""
+    return bool(unseen(view)) and not _stale(view, stale_s)
+
+
+def _external(view: DeploymentView) -> str:
+    by = f"HorizontalPodAutoscaler {view.autoscalers[0]}" if view.autoscalers else "whoever writes /scale"
+    return f"scaling.mode External: spec.replicas says {view.spec.replicas}, written by {by}"
+
+
+def _told(view: DeploymentView, replicas: int, reason: Reason, message: str, *, now: datetime) -> Desired:
+    """Return a decision that nobody computed; the figures are shown all the same."""
+    before = (view.memory or remembered(view)).shown
+    figures = figures_of(view)
+    fresh = Shown(now, view.generation, reason, replicas, message, fps_of(figures), figures)
+    told = shown(fresh, before, waits=False)
+    memory = Memory(replicas, shown=told)
+    return Desired(replicas, reason, told.message, told.fps, figures, memory=memory)
+
+
+def _fps(value: float) -> str:
+    """Write a rate with three digits, and never as a power of ten."""
+    return f"{float(f'{value:.3g}'):g}" if value < THOUSAND else f"{value:.0f}"
