@@ -1,0 +1,25 @@
+"""Sizing and packing as one optimisation: the fewest GPUs, or the cheapest, with a proof that others can check."""
+
+from yolofleet.planning.packing.certificate import Certificate, recomputed_bound
+from yolofleet.planning.packing.outcome import FilledGpu, Share, certificate, filled_gpus, shares
+from yolofleet.planning.packing.plan import Packing, pack
+from yolofleet.planning.packing.problem import Need, Problem, Product, problem_of
+from yolofleet.planning.packing.shortage import Shortfall, pack_by_priority
+
+__all__ = [
+    "Certificate",
+    "FilledGpu",
+    "Need",
+    "Packing",
+    "Problem",
+    "Product",
+    "Share",
+    "Shortfall",
+    "certificate",
+    "filled_gpus",
+    "pack",
+    "pack_by_priority",
+    "problem_of",
+    "recomputed_bound",
+    "shares",
+]

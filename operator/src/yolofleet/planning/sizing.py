@@ -1,0 +1,108 @@
+"""What one slice serves of a deployment: frames per second within the objective, from its curves; or why it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from yolofleet.api.curve import Curve, CurvePoint
+from yolofleet.api.recipe import Endpoint
+from yolofleet.planning.capabilities import Capability
+from yolofleet.planning.packing.problem import Need
+from yolofleet.planning.profiles import same_profile
+
+Kind = tuple[str, str]
+"""A GPU product and a profile."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A deployment as sizing sees it; empty `profiles` or `products` allow all, utilisation is in percent."""
+
+    name: str
+    demand_fps: float
+    objective_ms: float
+    utilization_percent: int = 80
+    endpoint: Endpoint = "Ultralytics"
+    profiles: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+    curves: tuple[Curve, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What one slice may be planned with, in frames per second, and the arithmetic."""
+
+    fps: float
+    message: str
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A deployment's needs for the packing, and why other kinds of slices are out."""
+
+    need: Need
+    out: Mapping[Kind, str]
+
+
+def rate_of(curve: Curve, ask: Ask) -> Rate | str:
+    """Return what a slice with this curve may be planned with, or in words why nothing.
+
+    Estimated curves count with their lower edge: throughput less the error, latency plus it.
+    """
+    error = float(curve.error) if curve.source == "Estimated" else 0.0
+    points = [point for point in curve.points if point.endpoint == ask.endpoint]
+    if not points:
+        return f"no point of its curve is for endpoint {ask.endpoint}"
+    fit = [point for point in points if _p99_ms(point) * (1 + error) <= ask.objective_ms]
+    if not fit:
+        least = min(_p99_ms(point) for point in points) * (1 + error)
+        return f"its p99 is {least:.1f} ms at best, the objective {ask.objective_ms:.0f} ms"
+    best = max(fit, key=lambda point: (point.frames_per_second, -point.batch, -point.instances))
+    fps = best.frames_per_second * (1 - error) * ask.utilization_percent / 100
+    if fps <= 0:
+        return "its curve knows of no throughput within the objective"
+    edge = f" − {error:.0%}" if error else ""
+    return Rate(
+        fps, f"{best.frames_per_second} fps{edge} at batch {best.batch} × {ask.utilization_percent} % = {fps:.0f} fps"
+    )
+
+
+def _p99_ms(point: CurvePoint) -> float:
+    return point.p99_microseconds / 1000
+
+
+def sized(ask: Ask, offered: Mapping[Kind, Capability]) -> Sized:
+    """Return what each kind of slice on offer is worth to a deployment, and why the others are out."""
+    rates: dict[Kind, float] = {}
+    out: dict[Kind, str] = {}
+    for kind, worth in offered.items():
+        found = _forbidden(ask, kind, worth) or _rate(ask, kind)
+        if isinstance(found, Rate):
+            rates[kind] = found.fps
+        else:
+            out[kind] = found
+    return Sized(Need(ask.name, ask.demand_fps, rates), out)
+
+
+def _forbidden(ask: Ask, kind: Kind, worth: Capability) -> str | None:
+    product, profile = kind
+    if ask.products and product not in ask.products:
+        return f"placement.products does not name {product}"
+    if ask.profiles and not any(same_profile(asked, profile) for asked in ask.profiles):
+        return f"placement.profiles does not name {profile}"
+    if ask.endpoint == "JPEG" and not worth.jpeg:
+        seen = "has no JPEG engine" if worth.jpeg == 0 else "is not known to have a JPEG engine"
+        return f"{profile} of {product} {seen}, and endpoint JPEG needs one"
+    return None
+
+
+def _rate(ask: Ask, kind: Kind) -> Rate | str:
+    curve = _curve(ask.curves, kind)
+    return rate_of(curve, ask) if curve else f"no curve for {kind[1]} of {kind[0]} yet"
+
+
+def _curve(curves: Iterable[Curve], kind: Kind) -> Curve | None:
+    """Return the kind's curve; a measured one before an estimated one."""
+    mine = [one for one in curves if one.product == kind[0] and same_profile(one.profile, kind[1])]
+    return min(mine, key=lambda one: one.source != "Measured", default=None)

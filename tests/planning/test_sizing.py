@@ -1,0 +1,66 @@
+"""What a slice serves within an objective: measured as it is, estimated on its lower edge, or why not."""
+
+from __future__ import annotations
+
+import pytest
+
+from yolofleet.api.curve import Curve
+from yolofleet.planning.capabilities import Capability, gpu_of, resolve
+from yolofleet.planning.sizing import Ask, Rate, rate_of, sized
+
+H100, A100 = "NVIDIA-H100-80GB-HBM3", "NVIDIA-A100-SXM4-80GB"
+
+
+def curve(source: str = "Measured", error: str = "0", profile: str = "1g.10gb", product: str = H100) -> Curve:
+    points = [
+        {"endpoint": "Ultralytics", "batch": b, "instances": 1, "framesPerSecond": f}
+        | {"p50Microseconds": p, "p99Microseconds": p}
+        for b, f, p in ((1, 200, 5_000), (8, 800, 20_000), (32, 1000, 60_000))
+    ]
+    return Curve.model_validate(
+        {"source": source, "error": error, "product": product, "profile": profile, "smCount": 16, "points": points}
+    )
+
+
+def worth(product: str, profile: str) -> Capability:
+    found = resolve(gpu_of(product), profile)  # type: ignore[arg-type]
+    assert isinstance(found, Capability)
+    return found
+
+
+@pytest.mark.parametrize(("objective", "fps"), [(100, 800.0), (50, 640.0), (19, 160.0)])
+def test_the_best_point_within_the_objective_counts_at_the_utilisation(objective: float, fps: float) -> None:
+    found = rate_of(curve(), Ask("gate", 700, objective))
+    assert isinstance(found, Rate)
+    assert found.fps == pytest.approx(fps)
+
+
+def test_an_estimate_counts_with_its_lower_edge() -> None:
+    found = rate_of(curve("Estimated", "0.25"), Ask("gate", 700, 70))
+    assert found == Rate(480.0, "800 fps − 25% at batch 8 × 80 % = 480 fps")  # 60 ms + 25 % is above 70
+
+
+def test_an_objective_out_of_reach_is_told_with_both_figures() -> None:
+    assert rate_of(curve(), Ask("gate", 700, 4)) == "its p99 is 5.0 ms at best, the objective 4 ms"
+
+
+def test_each_kind_is_in_with_a_rate_or_out_with_a_reason() -> None:
+    offered = {(p, s): worth(p, s) for p, s in ((H100, "1g.10gb"), (H100, "2g.20gb"), (A100, "1g.10gb"))}
+    told = sized(Ask("gate", 700, 100, products=(H100,), curves=(curve(),)), offered)
+    assert dict(told.need.rates) == {(H100, "1g.10gb"): 800.0}
+    assert told.out == {
+        (H100, "2g.20gb"): f"no curve for 2g.20gb of {H100} yet",
+        (A100, "1g.10gb"): f"placement.products does not name {A100}",
+    }
+
+
+def test_jpeg_needs_an_engine_for_it() -> None:
+    offered = {(A100, "1g.10gb"): worth(A100, "1g.10gb")}
+    told = sized(Ask("gate", 700, 100, endpoint="JPEG", curves=(curve(product=A100),)), offered)
+    assert told.out == {(A100, "1g.10gb"): f"1g.10gb of {A100} has no JPEG engine, and endpoint JPEG needs one"}
+
+
+def test_a_measured_curve_goes_before_an_estimated_one() -> None:
+    both = (curve("Estimated", "0.5"), curve("Measured"))
+    told = sized(Ask("gate", 700, 100, profiles=("1g.10gb",), curves=both), {(H100, "1g.10gb"): worth(H100, "1g.10gb")})
+    assert told.need.rates[H100, "1g.10gb"] == pytest.approx(800.0)
