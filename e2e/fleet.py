@@ -22,6 +22,7 @@ Object = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "charts/yolofleet"
 SYSTEM = "yolofleet-system"
+CONTROL_NODE = "node1"
 BUILDER_IMAGE = image_name("builder")
 OPERATOR = "app.kubernetes.io/name=yolofleet,app.kubernetes.io/component=operator"
 RESTRICTED: Object = {
@@ -124,6 +125,11 @@ class Fleet:
         """Start a pod of the builder image that runs one of `e2e/clients` with some files beside it."""
         return start_client(self, name, script, arguments, files or {})
 
+    def cameras(self, name: str, of: str, *arguments: str, rate: float = 20) -> Client:
+        """Start cameras that send so many frames a second to a deployment, each frame with one retry."""
+        told = ["--url", url_of(self, of), "--rate", str(rate), *arguments]
+        return start_client(self, name, ROOT / "e2e/clients/cameras.py", told, {}, node=CONTROL_NODE)
+
 
 @dataclass(frozen=True)
 class Client:
@@ -156,6 +162,11 @@ class Client:
             raise AssertionError(f"client {self.name} failed:\n{self._tail()}")
         return self.lines()
 
+    def end(self) -> Object:
+        """Tell cameras to stop, wait until every frame has its end, and return their last line."""
+        self.fleet.kubectl("exec", self.name, "--", "touch", "/tmp/stop")
+        return self.finished(timeout_s=60)[-1]
+
     def stop(self) -> None:
         self.fleet.kubectl("delete", "pod", self.name, "--grace-period=0", "--force", "--ignore-not-found")
 
@@ -163,20 +174,22 @@ class Client:
         return self.fleet.kubectl("logs", self.name, "--tail=30")
 
 
-def start_client(fleet: Fleet, name: str, script: Path, arguments: list[str], files: dict[str, bytes]) -> Client:
-    """Create the ConfigMap with script and files, and the pod."""
+def start_client(
+    fleet: Fleet, name: str, script: Path, arguments: list[str], files: dict[str, bytes], *, node: str = ""
+) -> Client:
+    """Create the ConfigMap with script and files, and the pod; `node` says where it must run."""
     packed = {
         key: base64.b64encode(value).decode() for key, value in ({"main.py": script.read_bytes()} | files).items()
     }
     fleet.kubectl("delete", "pod,configmap", name, "--ignore-not-found", "--grace-period=0", "--force")
     fleet.apply(
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "binaryData": packed},
-        client_pod(name, arguments),
+        client_pod(name, arguments, node=node),
     )
     return Client(fleet, name)
 
 
-def client_pod(name: str, arguments: list[str]) -> Object:
+def client_pod(name: str, arguments: list[str], *, node: str = "") -> Object:
     """Return the client's pod; the store is there to read."""
     container = {
         "name": "client",
@@ -199,6 +212,7 @@ def client_pod(name: str, arguments: list[str]) -> Object:
             "automountServiceAccountToken": False,
             "terminationGracePeriodSeconds": 1,
             "securityContext": RESTRICTED,
+            "nodeSelector": {"kubernetes.io/hostname": node} if node else {},
             "containers": [container],
             "volumes": [
                 {"name": "client", "configMap": {"name": name}},
@@ -219,9 +233,9 @@ def install(cluster: Cluster, *settings: str) -> None:
     )
 
 
-def kill_operator(cluster: Cluster) -> None:
-    """Kill the operator's pod as a crash would."""
-    cluster.kubectl("-n", SYSTEM, "delete", "pod", "-l", OPERATOR, "--grace-period=0", "--force")
+def kill_operator(cluster: Cluster, *, timeout_s: float = 60) -> None:
+    """Kill the operator's pod as a crash would; Kubernetes makes another one."""
+    cluster.kubectl("-n", SYSTEM, "delete", "pod", "-l", OPERATOR, "--grace-period=0", "--force", timeout_s=timeout_s)
 
 
 def operator_down(cluster: Cluster) -> None:

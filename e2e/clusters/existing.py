@@ -110,6 +110,27 @@ class ExistingCluster:
     def restart_kubelet(self, *, node: int = 1) -> None:
         raise UnsupportedError(f"the kubelet of node{node} in {self.context} is not ours to restart")
 
+    def container_runs(self, program: str) -> bool:
+        raise UnsupportedError(f"the processes of {self.context} are not ours to see: is {program} among them?")
+
+    def crash(self, program: str) -> int:
+        raise UnsupportedError(f"the processes of {self.context} are not ours to kill: {program}")
+
+    def add_node(self, layout: Mapping[str, int] | None = None) -> int:
+        raise UnsupportedError(f"{self.context} has the nodes that it has: none can be added with {layout}")
+
+    def lose_node(self, index: int) -> None:
+        raise UnsupportedError(f"node{index} of {self.context} is not ours to switch off")
+
+    def return_node(self, index: int) -> None:
+        raise UnsupportedError(f"node{index} of {self.context} is not ours to switch on")
+
+    def remove_node(self, index: int) -> None:
+        raise UnsupportedError(f"node{index} of {self.context} is not ours to take away")
+
+    def controllers(self, *flags: str) -> AbstractContextManager[None]:
+        raise UnsupportedError(f"the controller manager of {self.context} is not ours to run with {flags}")
+
     def recycle_volumes(self) -> None:
         """Nothing to do: volumes are the business of the cluster's provisioner."""
 

@@ -72,6 +72,27 @@ class Cluster(Protocol):
     def restart_kubelet(self, *, node: int = 1) -> None:
         """Restart a node's kubelet; pods go on, the device plugin registers anew."""
 
+    def container_runs(self, program: str) -> bool:
+        """Whether a container runs a command line with this word in it."""
+
+    def crash(self, program: str) -> int:
+        """Kill the containers' processes that have this word in their command line, as a crash would; how many."""
+
+    def add_node(self, layout: Mapping[str, int] | None = None) -> int:
+        """Add a node with GPUs of its own, and return its index."""
+
+    def lose_node(self, index: int) -> None:
+        """Cut a node's power: its kubelet and its pods are gone, and nobody is told."""
+
+    def return_node(self, index: int) -> None:
+        """Switch a lost node on again, and wait until it is Ready with its devices."""
+
+    def remove_node(self, index: int) -> None:
+        """Take a node out of the cluster for good."""
+
+    def controllers(self, *flags: str) -> AbstractContextManager[None]:
+        """Run the controller manager with further flags for the length of a block."""
+
     def recycle_volumes(self) -> None:
         """Empty the volumes whose claims are gone, and offer them anew."""
 

@@ -6,7 +6,7 @@ import pytest
 
 from e2e.clusters.bare.layout import ClusterPlace
 from e2e.clusters.bare.prerequisites import MissingPrerequisiteError, Tool, check
-from e2e.clusters.bare.processes import Process, ProcessTable, process_of, start_time
+from e2e.clusters.bare.processes import Process, ProcessTable, process_of, processes_below, start_time
 from e2e.waiting import DeadlineMissedError, wait_for
 
 
@@ -32,6 +32,10 @@ def test_a_pid_that_another_process_has_now_is_left_alone(tmp_path, sleeper):
     assert not table.alive("sleeper")
     table.end("sleeper")
     assert sleeper.poll() is None
+
+
+def test_only_processes_of_our_control_group_are_found():
+    assert processes_below("yolofleet-no-such-cluster", "time.sleep(60)") == []
 
 
 def test_a_dead_process_has_no_start_time():

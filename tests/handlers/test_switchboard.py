@@ -106,7 +106,7 @@ async def test_starting_is_patient_with_the_api_server(monkeypatch, error) -> No
 
     monkeypatch.setattr(handlers.asyncio, "sleep", sleep)
     await handlers._loaded(Late())
-    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+    assert pauses == [1, 2, 4, 5, 5, 5, 5]
 
 
 async def test_a_crash_of_the_passes_is_loud_and_stops_the_process(caplog) -> None:

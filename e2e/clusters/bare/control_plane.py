@@ -72,7 +72,7 @@ class ControlPlane:
         ]
 
     def controller_manager(self) -> list[str]:
-        """Quick to notice volumes and claims, so that a story need not wait for a resync."""
+        """Quick to notice volumes, claims and what an HPA sees, so that a story need not wait for a resync."""
         return [
             self.binaries.path("kube-controller-manager"),
             *self._identity("controller-manager"),
@@ -84,6 +84,7 @@ class ControlPlane:
             f"--cluster-cidr={POD_CIDR}",
             "--pvclaimbinder-sync-period=2s",
             "--resource-quota-sync-period=10s",
+            "--horizontal-pod-autoscaler-sync-period=3s",
             "--leader-elect=false",
         ]
 

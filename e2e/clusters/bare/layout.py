@@ -59,6 +59,11 @@ class NodePlace:
         }
         return {target: self.folder / "private" / name for name, target in places.items()}
 
+    @property
+    def in_memory(self) -> tuple[Path, ...]:
+        """Those of them that a machine holds in memory, and loses with its power."""
+        return tuple(self.folder / "private" / name for name in ("runtime", "netns"))
+
 
 @dataclass(frozen=True)
 class ClusterPlace:

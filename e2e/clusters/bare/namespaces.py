@@ -82,7 +82,7 @@ def join_node_network(
     other.run(["ip", "route", "add", SERVICE_CIDR, "dev", "sink0"])
     other.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"])
     for index, peer in peers:
-        peer.run(["ip", "route", "add", node.pod_cidr, "via", node.address])
+        peer.run(["ip", "route", "replace", node.pod_cidr, "via", node.address])
         other.run(["ip", "route", "add", f"10.79.{index}.0/24", "via", f"10.77.0.{index}"])
 
 

@@ -41,6 +41,10 @@ class Node:
                 with step(f"load images into {self.place.name}: {_names(wanted)}"):
                     self._load(wanted)
 
+    def start_containerd_again(self) -> None:
+        """Start containerd on the store as a lost node left it."""
+        self._containerd()
+
     def load_images(self, images: Sequence[Image]) -> None:
         """Take new versions of images into a node that runs; new pods get them."""
         with locked(cache_root() / "locks" / "image-stores"):

@@ -149,6 +149,8 @@ class NodeConfig:
             "serializeImagePulls": False,
             "imageGCHighThresholdPercent": 100,
             "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+            "nodeLeaseDurationSeconds": 8,  # a heartbeat each 2 s, so that a story may shorten the grace period
+            "crashLoopBackOff": {"maxContainerRestartPeriod": "3s"},  # a story kills more often than a year does
             "nodeStatusUpdateFrequency": "1s",
             "nodeStatusReportFrequency": "20s",
             "syncFrequency": "5s",

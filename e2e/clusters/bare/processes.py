@@ -67,6 +67,19 @@ def process_of(pid: int) -> Process:
     return Process(pid, started)
 
 
+def processes_below(cgroup: str, word: str) -> list[Process]:
+    """The live processes in a control group or below it whose command line has the word as an argument."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if word in arguments and f":/{cgroup}/" in (folder / "cgroup").read_text():
+                found.append(process_of(int(folder.name)))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+    return found
+
+
 def child_of(parent: int, *, timeout_s: float = 5) -> Process:
     """The only child of a wrapper such as nsenter or unshare --fork."""
     deadline = time.monotonic() + timeout_s

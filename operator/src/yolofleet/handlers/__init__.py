@@ -32,7 +32,10 @@ from yolofleet.settings import Settings
 
 SERVER_TIMEOUT_S = 270
 CLIENT_TIMEOUT_S = 300
-LONGEST_PAUSE_S = 30.0
+LONGEST_PAUSE_S = 5.0
+API_BACKOFFS_S = (1, 1, 2, 3, *(5,) * 720)
+"""kopf's watches come back within 5 s of the API server, for an hour; its own list pauses for up to 21 s, and lets an
+error of the server end the operator after a minute."""
 log = logging.getLogger(__name__)
 
 
@@ -99,6 +102,7 @@ def _tune(settings: kopf.OperatorSettings) -> None:
     settings.posting.enabled = False
     settings.watching.server_timeout = SERVER_TIMEOUT_S
     settings.watching.client_timeout = CLIENT_TIMEOUT_S
+    settings.networking.error_backoffs = API_BACKOFFS_S
     settings.scanning.disabled = True
     settings.queueing.idle_timeout = 1
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)

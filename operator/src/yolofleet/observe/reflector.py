@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 GONE = 410
 FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 30.0
+LONGEST_PAUSE_S = 5.0
+"""A fleet stands still for so long after its API server is back."""
 
 
 async def relist(kube: Kube, cache: Cache, resource: Resource, namespace: str | None) -> str:

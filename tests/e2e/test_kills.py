@@ -1,0 +1,37 @@
+import time
+
+from e2e.kills import Replicas, random_kills
+
+
+class Operators:
+    """A cluster in which an operator is always there to be hit."""
+
+    def container_runs(self, program):
+        return True
+
+    def kubectl(self, *arguments, timeout_s):
+        return ""
+
+    def crash(self, program):
+        return 1
+
+
+def test_the_same_seed_kills_in_the_same_ways():
+    def ways():
+        with random_kills(Operators(), count=6, mean_gap_s=0.51, seed=7) as kills:
+            while not kills.all_done():
+                time.sleep(0.05)
+        return [kill.how for kill in kills.done]
+
+    first = ways()
+    assert set(first) == {"pod", "process"}
+    assert first == ways()
+
+
+def test_a_step_down_is_seen_and_a_repeated_count_is_none():
+    replicas = Replicas()
+    for count in (2, 2, 4, 4, 3, 5):
+        replicas.take(count)
+    assert [count for _, count in replicas.seen] == [2, 4, 3, 5]
+    assert replicas.fell() == [(4, 3)]
+    assert replicas.fell(since=2) == []
