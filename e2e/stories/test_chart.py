@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from e2e.clusters.kubectl import CommandFailedError
 from e2e.clusters.protocol import Cluster
-from e2e.fleet import CHART, OPERATOR, SYSTEM, Fleet, Object, install
+from e2e.fleet import CHART, OPERATOR, ROOT, SYSTEM, Fleet, Object, install
 from e2e.waiting import wait_for
 
+TINY = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
+RATE = 20.0
+NEXT_VERSION = "99.0.0"
+NEW_FIELD = """\
+              siteNote:
+                default: ""
+                description: Where the cameras are, in words.
+                maxLength: 64
+                type: string
+"""
 SMALL = {"backend": "ONNXRuntime", "imageSize": {"height": 320, "width": 320}}
 DEFINITION = "yolodeployments.yolofleet.dev"
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:yolofleet"
@@ -25,25 +37,54 @@ def restored(installed: Cluster) -> Iterator[Cluster]:
     install(installed)
 
 
-def changed_chart(folder: Path) -> Path:
-    """Return a copy of the chart whose definition of YoloDeployment has another short name."""
+def next_definition(file: Path) -> str:
+    """Return a definition of YoloDeployments as the next version would have it: with one more field."""
+    before = "              suspend:\n"
+    assert file.read_text().count(before) == 1
+    return file.read_text().replace(before, NEW_FIELD + before)
+
+
+def next_version(folder: Path) -> Path:
+    """Return a copy of the chart as the next version would be."""
     copy = folder / "yolofleet"
     shutil.copytree(CHART, copy)
-    template = copy / f"templates/crds/{DEFINITION}.yaml"
-    template.write_text(template.read_text().replace("    - ydep\n", "    - ydep\n    - gatecam\n"))
+    meta = copy / "Chart.yaml"
+    meta.write_text(re.sub(r"^version: .*$", f"version: {NEXT_VERSION}", meta.read_text(), flags=re.MULTILINE))
+    definition = copy / f"templates/crds/{DEFINITION}.yaml"
+    definition.write_text(next_definition(definition))
     return copy
 
 
-def short_names(cluster: Cluster) -> list[str]:
-    names = cluster.kubectl("get", "crd", DEFINITION, "-o", "jsonpath={.spec.names.shortNames}")
-    found: list[str] = json.loads(names)
-    return found
+def release(cluster: Cluster) -> Object:
+    """Return the newest revision of the release."""
+    history: list[Object] = json.loads(cluster.helm("history", "yolofleet", "--namespace", SYSTEM, "-o", "json"))
+    return history[-1]
+
+
+def note(fleet: Fleet, **spec: Object) -> None:
+    """Set the new field, and whatever else, as its author would: a field that the API server lacks is refused."""
+    fleet.deploy("gate", engine=TINY, siteNote="north gate", **spec)
 
 
 def standing(fleet: Fleet) -> dict[str, list[str]]:
     """Return what must survive: the identities of everything that builds and serves."""
-    kinds = ("ydep", "yeng", "jobs", "deployments", "services", "persistentvolumeclaims", "pods")
-    return {kind: sorted(item["metadata"]["uid"] for item in fleet.items(kind)) for kind in kinds}
+    kinds = ("ydep", "yeng", "jobs", "deployments", "services", "persistentvolumeclaims")
+    found = {kind: sorted(item["metadata"]["uid"] for item in fleet.items(kind)) for kind in kinds}
+    pods = fleet.items("pods", "app.kubernetes.io/name=triton")
+    restarts = [f"{pod['metadata']['uid']} {pod['status']['containerStatuses'][0]['restartCount']}" for pod in pods]
+    return found | {"pods and their restarts": sorted(restarts)}
+
+
+def upgrade(cluster: Cluster, chart: Path) -> None:
+    """Upgrade to a chart, with another setting of the operator; its pod is a new one afterwards."""
+    (first,) = operators(cluster)
+    cluster.helm(
+        *("upgrade", "yolofleet", str(chart), "--namespace", SYSTEM, "--reuse-values"),
+        *("--set", "operator.logLevel=DEBUG", "--wait", "--timeout", "3m"),
+    )
+    (second,) = operators(cluster)
+    assert release(cluster)["chart"] == f"yolofleet-{NEXT_VERSION}"
+    assert second["metadata"]["uid"] != first["metadata"]["uid"]
 
 
 def operators(cluster: Cluster) -> list[Object]:
@@ -59,31 +100,43 @@ def may(cluster: Cluster, *asked: str) -> bool:
     return "yolodeployments" in review
 
 
-def test_upgrade_uninstall_and_install_again_leave_what_serves_alone(
-    fleet: Fleet, restored: Cluster, tmp_path: Path
-) -> None:
-    """Upgrade changes definitions and settings, uninstall keeps definitions and objects, install takes them over."""
+def test_upgrade_rollback_uninstall_and_install_lose_no_frame(fleet: Fleet, restored: Cluster, tmp_path: Path) -> None:
+    """A field comes with an upgrade and goes with the rollback, the chart goes and comes: pods and frames stay."""
     restored.kubectl("label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
-    fleet.deploy("gate", engine=SMALL)
+    fleet.deploy("gate", engine=TINY)
     fleet.wait_serving("gate")
-    before, (first,) = standing(fleet), operators(restored)
+    before, old = standing(fleet), release(restored)
+    cameras = fleet.cameras("cameras", "gate", rate=RATE)
+    cameras.started()
+    with pytest.raises(CommandFailedError, match="siteNote"):
+        note(fleet)
 
-    restored.helm(
-        *("upgrade", "yolofleet", str(changed_chart(tmp_path)), "--namespace", SYSTEM, "--reuse-values"),
-        *("--set", "operator.logLevel=DEBUG", "--wait", "--timeout", "3m"),
-    )
-    (second,) = operators(restored)
-    assert short_names(restored) == ["ydep", "gatecam"]
-    assert second["metadata"]["uid"] != first["metadata"]["uid"]
+    upgrade(restored, next_version(tmp_path))
+    note(fleet)
+    assert fleet.get("ydep", "gate")["spec"]["siteNote"] == "north gate"
+    fleet.wait_serving("gate")
+
+    restored.helm("rollback", "yolofleet", str(old["revision"]), "--namespace", SYSTEM, "--wait", "--timeout", "3m")
+    assert release(restored)["chart"] == old["chart"]
+    with pytest.raises(CommandFailedError, match="siteNote"):
+        note(fleet)
+    by_hand = next_definition(ROOT / f"crds/{DEFINITION}.yaml")
+    restored.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=by_hand)
+    note(fleet, objective={"p99LatencyMilliseconds": 90})  # the old operator meets a field that it does not know
+    fleet.wait_serving("gate")
+    assert fleet.get("ydep", "gate")["spec"]["siteNote"] == "north gate"
 
     restored.helm("uninstall", "yolofleet", "--namespace", SYSTEM)
     wait_for("the operator to go", lambda: not operators(restored), timeout_s=60)
     assert standing(fleet) == before
-
     install(restored)
-    assert short_names(restored) == ["ydep"]
     fleet.wait_serving("gate")
     assert standing(fleet) == before
+
+    told = cameras.end()
+    print("cameras:", told)
+    assert told["answered"] == told["sent"] > RATE * 10
+    assert told["retried"] == 0, told["first_failures"]
 
 
 def test_only_watched_namespaces_are_served_and_readable(fleet: Fleet, restored: Cluster) -> None:
