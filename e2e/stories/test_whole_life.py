@@ -25,7 +25,7 @@ def second_node(fleet: Fleet) -> Iterator[int]:
     with fleet.cluster.controllers(*QUICK_TO_GIVE_UP):
         index = fleet.cluster.add_node()
         yield index
-        fleet.kubectl("delete", "ydep", "--all", "--wait=false")
+        fleet.kubectl("delete", "ydep", "--all")
         fleet.cluster.remove_node(index)
 
 

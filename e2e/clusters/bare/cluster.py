@@ -201,6 +201,8 @@ class BareCluster:
         """End a further node, lost or not, and take it out of the cluster."""
         place = self._place.node(index)
         self.lose_node(index)
+        on_it = ("--all-namespaces", f"--field-selector=spec.nodeName={place.name}")
+        self.kubectl("delete", "pods", *on_it, "--force", "--grace-period=0")  # nobody is left who could confirm
         self.kubectl("delete", "node", place.name, "--ignore-not-found")
         for part in self._table.names():
             if part.startswith(f"{place.name}-"):
