@@ -69,14 +69,14 @@ class Kills:
 
     def _hit(self, *, delete: bool) -> str:
         """Kill the pod or the process; what is not there (a container that waits to be restarted) is no hit."""
-        if delete and self.cluster.container_runs(PROGRAM):
+        if delete and self.cluster.faults.runs(PROGRAM):
             try:
                 kill_operator(self.cluster, timeout_s=5)
             except (CommandFailedError, subprocess.TimeoutExpired):
                 pass  # the API server is away: the process dies in place
             else:
                 return "pod"
-        return "process" if self.cluster.crash(PROGRAM) else ""
+        return "process" if self.cluster.faults.crash(PROGRAM) else ""
 
 
 @contextmanager

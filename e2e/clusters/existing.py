@@ -12,7 +12,7 @@ from pathlib import Path
 
 from e2e.clusters.kubectl import Clients
 from e2e.clusters.port_forward import port_forward
-from e2e.clusters.protocol import BENCH_VALUES, UnsupportedError
+from e2e.clusters.protocol import BENCH_VALUES, Faults, UnsupportedError
 from e2e.fakes.dcgm_exporter.defects import Defects
 
 CONTEXT_VARIABLE = "YOLOFLEET_E2E_CONTEXT"
@@ -110,26 +110,9 @@ class ExistingCluster:
     def restart_kubelet(self, *, node: int = 1) -> None:
         raise UnsupportedError(f"the kubelet of node{node} in {self.context} is not ours to restart")
 
-    def container_runs(self, program: str) -> bool:
-        raise UnsupportedError(f"the processes of {self.context} are not ours to see: is {program} among them?")
-
-    def crash(self, program: str) -> int:
-        raise UnsupportedError(f"the processes of {self.context} are not ours to kill: {program}")
-
-    def add_node(self, layout: Mapping[str, int] | None = None) -> int:
-        raise UnsupportedError(f"{self.context} has the nodes that it has: none can be added with {layout}")
-
-    def lose_node(self, index: int) -> None:
-        raise UnsupportedError(f"node{index} of {self.context} is not ours to switch off")
-
-    def return_node(self, index: int) -> None:
-        raise UnsupportedError(f"node{index} of {self.context} is not ours to switch on")
-
-    def remove_node(self, index: int) -> None:
-        raise UnsupportedError(f"node{index} of {self.context} is not ours to take away")
-
-    def controllers(self, *flags: str) -> AbstractContextManager[None]:
-        raise UnsupportedError(f"the controller manager of {self.context} is not ours to run with {flags}")
+    @property
+    def faults(self) -> Faults:
+        raise UnsupportedError(f"the nodes and programs of {self.context} are not ours to break")
 
     def recycle_volumes(self) -> None:
         """Nothing to do: volumes are the business of the cluster's provisioner."""

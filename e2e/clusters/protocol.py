@@ -16,6 +16,31 @@ class UnsupportedError(RuntimeError):
     """This kind of cluster cannot do what was asked."""
 
 
+class Faults(Protocol):
+    """What stories do to a cluster whose machines are theirs."""
+
+    def add_node(self) -> int:
+        """Add a node with GPUs of its own, which may then be lost; its index."""
+
+    def lose_node(self, index: int) -> None:
+        """Cut a node's power: its kubelet and its pods are gone, and nobody is told."""
+
+    def return_node(self, index: int) -> None:
+        """Switch a lost node on again, and wait until it is Ready with its devices."""
+
+    def remove_node(self, index: int) -> None:
+        """Take a node out of the cluster for good."""
+
+    def controllers(self, *flags: str) -> AbstractContextManager[None]:
+        """Run the controller manager with further flags for the length of a block."""
+
+    def runs(self, program: str) -> bool:
+        """Whether a container runs a command line with this argument."""
+
+    def crash(self, program: str) -> bool:
+        """Kill the containers' processes that have this argument, as a crash would; whether there was one."""
+
+
 class Cluster(Protocol):
     """A cluster that stories run on."""
 
@@ -72,26 +97,9 @@ class Cluster(Protocol):
     def restart_kubelet(self, *, node: int = 1) -> None:
         """Restart a node's kubelet; pods go on, the device plugin registers anew."""
 
-    def container_runs(self, program: str) -> bool:
-        """Whether a container runs a command line with this word in it."""
-
-    def crash(self, program: str) -> int:
-        """Kill the containers' processes that have this word in their command line, as a crash would; how many."""
-
-    def add_node(self, layout: Mapping[str, int] | None = None) -> int:
-        """Add a node with GPUs of its own, and return its index."""
-
-    def lose_node(self, index: int) -> None:
-        """Cut a node's power: its kubelet and its pods are gone, and nobody is told."""
-
-    def return_node(self, index: int) -> None:
-        """Switch a lost node on again, and wait until it is Ready with its devices."""
-
-    def remove_node(self, index: int) -> None:
-        """Take a node out of the cluster for good."""
-
-    def controllers(self, *flags: str) -> AbstractContextManager[None]:
-        """Run the controller manager with further flags for the length of a block."""
+    @property
+    def faults(self) -> Faults:
+        """What can be done to the cluster's machines and programs."""
 
     def recycle_volumes(self) -> None:
         """Empty the volumes whose claims are gone, and offer them anew."""

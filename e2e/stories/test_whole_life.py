@@ -22,11 +22,11 @@ QUICK_TO_GIVE_UP = ("--node-monitor-period=2s", "--node-monitor-grace-period=12s
 @pytest.fixture
 def second_node(fleet: Fleet) -> Iterator[int]:
     """A further node for the story, under a control plane that gives up a lost node sooner."""
-    with fleet.cluster.controllers(*QUICK_TO_GIVE_UP):
-        index = fleet.cluster.add_node()
+    with fleet.cluster.faults.controllers(*QUICK_TO_GIVE_UP):
+        index = fleet.cluster.faults.add_node()
         yield index
         fleet.kubectl("delete", "ydep", "--all")
-        fleet.cluster.remove_node(index)
+        fleet.cluster.faults.remove_node(index)
 
 
 def serving_nodes(fleet: Fleet, name: str) -> dict[str, str]:
@@ -58,7 +58,7 @@ def away(fleet: Fleet, kills: Kills, phase: str) -> None:
 def lose_and_return(fleet: Fleet, kills: Kills, node: int, name: str) -> None:
     """Switch the node off until its endpoints have left, and on again."""
     kills.phase = "node lost"
-    fleet.cluster.lose_node(node)
+    fleet.cluster.faults.lose_node(node)
     lost = f"node{node}"
     wait_for(
         f"the endpoints on {lost} to leave",
@@ -67,7 +67,7 @@ def lose_and_return(fleet: Fleet, kills: Kills, node: int, name: str) -> None:
         seen=lambda: serving_nodes(fleet, name),
     )
     kills.phase = "node back"
-    fleet.cluster.return_node(node)
+    fleet.cluster.faults.return_node(node)
 
 
 def test_the_whole_story_survives_kills_outages_and_a_lost_node(fleet: Fleet, second_node: int) -> None:

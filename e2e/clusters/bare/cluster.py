@@ -6,9 +6,9 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +18,7 @@ from e2e.cache import locked
 from e2e.clusters.bare import addons, cgroups, gpu_nodes, prerequisites
 from e2e.clusters.bare.binaries import Binaries, build_binaries
 from e2e.clusters.bare.control_plane import DNS_READY_PORT, ControlPlane, relay_command
+from e2e.clusters.bare.faults import BareFaults
 from e2e.clusters.bare.forward import forwarded
 from e2e.clusters.bare.layout import API_ADDRESS, API_PORT, ClusterPlace
 from e2e.clusters.bare.namespaces import (
@@ -30,7 +31,7 @@ from e2e.clusters.bare.namespaces import (
 from e2e.clusters.bare.node import Node
 from e2e.clusters.bare.node_config import NodeConfig
 from e2e.clusters.bare.pki import Pki
-from e2e.clusters.bare.processes import ProcessTable, process_of, processes_below, spawn
+from e2e.clusters.bare.processes import ProcessTable, process_of, spawn
 from e2e.clusters.kubectl import Clients, CommandFailedError
 from e2e.clusters.protocol import BENCH_VALUES
 from e2e.fakes.dcgm_exporter.defects import Defects, DefectsFile
@@ -179,56 +180,17 @@ class BareCluster:
         """Restart a node's kubelet; pods go on, the device plugin registers anew."""
         self._node(node).restart_kubelet()
 
-    def lose_node(self, index: int) -> None:
-        """Cut a further node's power: kubelet, containerd and pods are gone at once, and nobody is told."""
-        if index == 1:
-            raise ValueError("node1 carries the control plane: only a node from add_node can be lost")
-        self._table.end(f"node{index}-holder")
-
-    def return_node(self, index: int) -> None:
-        """Switch a lost node on again, as it was on its disk, and wait until it is Ready with its devices."""
-        with locked(self._place.lock), step(f"node{index} back"):
-            place = self._place.node(index)
-            for folder in place.in_memory:
-                shutil.rmtree(folder, ignore_errors=True)
-            self._plug_in(index)
-            self._node(index).start_containerd_again()
-            self._node(index).start_agents()
-            gpu_nodes.wait_until_ready(self._clients, place.name)
-            gpu_nodes.wait_for_allocatable(self._clients, place.name, GpuState(place.gpu_state))
-
-    def remove_node(self, index: int) -> None:
-        """End a further node, lost or not, and take it out of the cluster."""
-        place = self._place.node(index)
-        self.lose_node(index)
-        on_it = ("--all-namespaces", f"--field-selector=spec.nodeName={place.name}")
-        self.kubectl("delete", "pods", *on_it, "--force", "--grace-period=0")  # nobody is left who could confirm
-        self.kubectl("delete", "node", place.name, "--ignore-not-found")
-        for part in self._table.names():
-            if part.startswith(f"{place.name}-"):
-                self._table.end(part)
-        cgroups.remove_branch(f"{self._place.cgroup}/{place.name}")
-        shutil.rmtree(place.folder, ignore_errors=True)
-
-    @contextmanager
-    def controllers(self, *flags: str) -> Iterator[None]:
-        """Run the controller manager with further flags for the length of a block."""
-        self._restart_controllers(*flags)
-        try:
-            yield
-        finally:
-            self._restart_controllers()
-
-    def container_runs(self, program: str) -> bool:
-        """Whether a container runs a command line with this word in it."""
-        return bool(processes_below(self._place.cgroup, program))
-
-    def crash(self, program: str) -> int:
-        """Kill the containers' processes that have this word in their command line, as a crash would; how many."""
-        found = processes_below(self._place.cgroup, program)
-        for process in found:
-            process.end()
-        return len(found)
+    @property
+    def faults(self) -> BareFaults:
+        return BareFaults(
+            place=self._place,
+            table=self._table,
+            clients=self._clients,
+            node=self._node,
+            plug_in=self._plug_in,
+            new_node=self.add_node,
+            start_controllers=self._start_controllers,
+        )
 
     def recycle_volumes(self) -> None:
         """Empty the volumes whose claims are gone, and offer them anew."""
@@ -281,12 +243,12 @@ class BareCluster:
         self._start("relay", relay_command(sys.executable, self._place.relay_socket))
         self._open_relay()
         self._wait_for_apiserver()
-        self._start("controller-manager", plane.controller_manager())
+        self._start_controllers()
         self._start("scheduler", plane.scheduler())
         self._start("coredns", plane.coredns())
         self._create([*addons.dns_objects(), *addons.storage_objects(self._place.run / "volumes", count=self._volumes)])
 
-    def _restart_controllers(self, *flags: str) -> None:
+    def _start_controllers(self, *flags: str) -> None:
         self._table.end("controller-manager", grace_s=_TERM_GRACE_S)
         self._start("controller-manager", [*self._control_plane.controller_manager(), *flags])
 

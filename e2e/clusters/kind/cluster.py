@@ -24,7 +24,7 @@ from e2e.clusters.kind.steps import Step
 from e2e.clusters.kubectl import Clients
 from e2e.clusters.port_forward import port_forward
 from e2e.clusters.programs import Run, run_program
-from e2e.clusters.protocol import BENCH_VALUES, UnsupportedError
+from e2e.clusters.protocol import BENCH_VALUES, Faults, UnsupportedError
 from e2e.fakes.dcgm_exporter.defects import Defects
 from e2e.fakes.gpus import DEFAULT_LAYOUT
 from e2e.progress import step
@@ -173,6 +173,10 @@ class KindCluster:
 
     def restart_kubelet(self, *, node: int = 1) -> None:
         self._do(steps.restart_kubelet(self._place, node))
+
+    @property
+    def faults(self) -> Faults:
+        raise UnsupportedError(f"kind cluster {self.name} has one worker, and no way yet to lose it or to crash a pod")
 
     def recycle_volumes(self) -> None:
         """Empty the volumes whose claims are gone, and offer them anew."""
