@@ -21,7 +21,7 @@ Path_ = tuple[str, ...]
 CHART = Path(__file__).resolve().parent.parent / "charts/yolofleet"
 SECTIONS = ("builds", "store", "serving", "scaling", "dcgm")
 """Sections of the settings file that are sections of values.yaml, word for word."""
-COMPOSED = ("watchNamespaces", "images")
+COMPOSED = ("watchNamespaces", "images", "monitoring")
 """What values.yaml says in another way than the settings file; every other setting stands under `operator`."""
 BEGIN, END = "<!-- values: generated from values.yaml by `make generate` -->", "<!-- end of values -->"
 
@@ -124,9 +124,19 @@ def _schema() -> Schema:
         serviceAccount=closed(create=SWITCH, name=OBJECT_NAME, annotations=LABELS),
         rbac=closed(create=SWITCH, aggregate=SWITCH, top=SWITCH),
         crds=closed(install=SWITCH, annotations=LABELS),
-        monitoring=closed(serviceMonitor=MONITOR, podMonitor=MONITOR),
+        monitoring=_monitoring(),
         nameOverride=NAME,
         fullnameOverride=NAME,
+    )
+
+
+def _monitoring() -> Schema:
+    return closed(
+        annotations={"enum": ["auto", True, False]},
+        serviceMonitor=MONITOR,
+        podMonitor=MONITOR,
+        rules=closed(enabled=SWITCH, labels=LABELS),
+        dashboards=closed(enabled=SWITCH, labels=LABELS, annotations=LABELS),
     )
 
 

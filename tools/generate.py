@@ -1,4 +1,4 @@
-"""Regenerate all that is derived from code: crds/, docs/api.md, the chart's CRDs, its schema and its README.
+"""Regenerate all that is derived from code: crds/, docs/api.md, the chart's CRDs, schema, README and dashboards.
 
 Usage: python tools/generate.py (make generate); `make verify` fails when this changes a file.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import chart_docs
+import dashboards
+import metrics_docs
 import yaml
 from api_docs import api_reference
 
@@ -57,6 +59,8 @@ def main() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     chart_docs.write()
+    dashboards.write()
+    metrics_docs.write()
 
 
 if __name__ == "__main__":

@@ -77,7 +77,8 @@ def test_sections_have_the_keys_of_the_settings(section: str) -> None:
 
 
 def test_every_other_setting_stands_under_operator() -> None:
-    keys = {field.alias for field in Settings.model_fields.values()} - MODELS.keys() - {"images", "watchNamespaces"}
+    keys = {field.alias for field in Settings.model_fields.values()} - MODELS.keys()
+    keys -= {"images", "watchNamespaces", "monitoring"}
     assert keys
     assert keys <= set(SCHEMA["properties"]["operator"]["properties"])
 

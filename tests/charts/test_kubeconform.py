@@ -56,6 +56,16 @@ def test_the_api_server_knows_all_that_the_chart_renders(helm: Helm, kubeconform
     assert kubeconform(*helm.objects(*VALUE_SETS[name], crds=True)) == []
 
 
+@pytest.mark.parametrize("api", ["monitoring.coreos.com/v1", "apps/v1"])
+def test_rules_and_dashboards_are_known_with_and_without_the_prometheus_operator(
+    helm: Helm, kubeconform: Any, api: str
+) -> None:
+    switches = ("--set", "monitoring.rules.enabled=true", "--set", "monitoring.dashboards.enabled=true")
+    found = helm.objects("--api-versions", api, *switches)
+    assert ("PrometheusRule" in {one["kind"] for one in found}) == api.startswith("monitoring")
+    assert kubeconform(*found) == []
+
+
 def test_the_api_server_knows_all_that_the_operator_renders(kubeconform: Any) -> None:
     assert kubeconform(*rendered_by_the_operator()) == []
 

@@ -72,6 +72,8 @@ scaling:
   {{- toYaml .Values.scaling | nindent 2 }}
 dcgm:
   {{- toYaml .Values.dcgm | nindent 2 }}
+monitoring:
+  scrapeAnnotations: {{ include "yolofleet.annotated" (dict "root" . "monitor" .Values.monitoring.podMonitor) }}
 {{ toYaml $operator }}
 {{- end }}
 
@@ -132,4 +134,11 @@ dcgm:
 {{/* Whether the Prometheus operator's API is there. */}}
 {{- define "yolofleet.canMonitor" -}}
 {{- if .Capabilities.APIVersions.Has "monitoring.coreos.com/v1" }}true{{ end }}
+{{- end }}
+
+{{/* Whether pods carry prometheus.io/* annotations: as told, or where the monitor that stands for them is not made. */}}
+{{- define "yolofleet.annotated" -}}
+{{- $monitored := and .monitor.enabled (eq (include "yolofleet.canMonitor" .root) "true") }}
+{{- $told := toString .root.Values.monitoring.annotations }}
+{{- eq $told "auto" | ternary (not $monitored) (eq $told "true") }}
 {{- end }}

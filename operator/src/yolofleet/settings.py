@@ -91,6 +91,12 @@ class DcgmSettings(_Section):
     port: Annotated[int, Field(ge=1, le=65_535)] = 9400
 
 
+class MonitoringSettings(_Section):
+    """How Prometheus finds serving pods: by the annotations `prometheus.io/*`, unless a PodMonitor tells it."""
+
+    scrape_annotations: bool = True
+
+
 class Settings(_Section):
     """Everything that the operator can be told at start-up; `watch_namespaces` empty: all namespaces."""
 
@@ -101,6 +107,7 @@ class Settings(_Section):
     serving: ServingSettings = ServingSettings()
     scaling: ScalingSettings = ScalingSettings()
     dcgm: DcgmSettings = DcgmSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
     http_port: Annotated[int, Field(ge=1, le=65_535)] = 8080
     top_port: Annotated[int, Field(ge=1, le=65_535)] = 8081
     resync_seconds: Seconds = 120

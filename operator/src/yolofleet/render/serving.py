@@ -97,9 +97,16 @@ def pod_template(view: DeploymentView, group: GroupPlan, settings: Settings, lab
     if group.choice.product_labels:
         spec["affinity"] = _on_products(group.choice)
     return {
-        "metadata": {"labels": labels | {ENGINE_LABEL: group.engine.name}},
+        "metadata": {"labels": labels | {ENGINE_LABEL: group.engine.name}} | _scraped(settings),
         "spec": spec | _optional(view, settings),
     }
+
+
+def _scraped(settings: Settings) -> Object:
+    if not settings.monitoring.scrape_annotations:
+        return {}
+    told = {"scrape": "true", "port": str(METRICS_PORT), "path": "/metrics"}
+    return {"annotations": {f"prometheus.io/{key}": value for key, value in told.items()}}
 
 
 def drain_s(serving: ServingSettings) -> int:
