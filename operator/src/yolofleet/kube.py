@@ -20,6 +20,7 @@ from yolofleet.errors import ApiServerError
 FIELD_MANAGER = "yolofleet"
 PAGE = 500
 REQUEST_TIMEOUT_S = 30.0
+MOST_TEXT = 4 * 2**20
 WATCH_ONLY_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 LIST_ONLY_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
@@ -100,6 +101,20 @@ class Kube:
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
         ) as response:
             return _checked(response.status, await response.read())
+
+    async def text(self, path: str) -> str:
+        """Return what a path answers as text, at most `MOST_TEXT` bytes; ApiServerError for any refusal."""
+        async with self._pool().get(
+            self._configuration.host + path,
+            headers=await self._headers("text/plain, */*"),
+            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+        ) as response:
+            if response.status >= 400:  # noqa: PLR2004 - HTTP's own bound
+                _checked(response.status, await response.read())
+            read = b""
+            while len(read) < MOST_TEXT and (piece := await response.content.read(MOST_TEXT - len(read))):
+                read += piece
+            return read.decode(errors="replace")
 
     async def pages(
         self, resource: Resource, *, namespace: str | None = None, selector: str = "", metadata_only: bool = False
