@@ -19,6 +19,7 @@ INTERRUPTED = 130
 VERBS = {
     "status": "what is served, what is not, and what to do about it",
     "top": "the fleet now: frames served against demanded, latency, slices",
+    "explain": "why this many replicas, this slice and this engine, and what would change it",
     "doctor": "whether all is there that serving needs, with a remedy for what is not",
 }
 """Each is a module of this package, imported only when it is asked for."""
