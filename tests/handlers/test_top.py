@@ -9,20 +9,44 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from kubernetes.aio.client import Configuration
 
-from tests.raw_objects import yolodeployment
+from tests.raw_objects import H100, yolodeployment
 from tests.reviews import Reviews
-from yolofleet.api.top import AUDIENCE, AUDIENCE_HEADER, TOKEN_HEADER, Top, TopSlice
+from yolofleet.api.top import AUDIENCE, AUDIENCE_HEADER, TOKEN_HEADER, Top
 from yolofleet.handlers import top as module
+from yolofleet.handlers.figures import Figure, Figures
 from yolofleet.handlers.top import Page, app
 from yolofleet.kube import Kube
 from yolofleet.observe.access import BURST, Access
-from yolofleet.observe.cache import Cache
-from yolofleet.render.top import Live
+from yolofleet.observe.cache import Cache, Key
+from yolofleet.planning.memory import Figures as FpsFigures
+from yolofleet.planning.pools import SliceUse
+from yolofleet.planning.signals import Signals
 
 TOKENS = {"t-ann": ("ann", ""), "t-root": ("root", ""), "t-bob": ("bob", ""), "made": ("viewer", AUDIENCE)}
 ALL = {("yolodeployments", ""), ("migpools", "")}
 RIGHTS = {"ann": {("yolodeployments", "cams")}, "root": ALL, "viewer": ALL}
-LIVE = Live(demand_fps=702.0, served_fps=690.5, busy=0.81)
+SIGNALS = Signals(
+    arrival_fps=702.0,
+    served_fps=690.5,
+    failed_fps=0.0,
+    queue_us=3250.0,
+    p99_us=41_000.0,
+    mean_batch=5.5,
+    busy=0.81,
+    engine_active=None,
+    age_s=1.5,
+)
+GATE = Figure(
+    desired=4,
+    reason="FollowingDemand",
+    capacity_fps=288.0,
+    demand=FpsFigures(None, 702.0, 702.0, 690.5),
+    signals=SIGNALS,
+    conditions=(),
+    replicas=4,
+    ready=3,
+    objective_ms=50,
+)
 
 
 @pytest.fixture
@@ -48,8 +72,10 @@ def reviews() -> Reviews:
 async def client(cache, reviews) -> AsyncIterator[TestClient]:
     async with reviews.server() as server:
         kube = Kube(Configuration(host=str(server.make_url("")).rstrip("/")))
-        slices = [TopSlice(product="NVIDIA-H100-80GB-HBM3", profile="1g.10gb", total=7, used=2)]
-        page = Page(cache, Access(kube), slices=lambda: slices, live=lambda key: LIVE if key.name == "gate" else Live())
+        figures = Figures()
+        figures.slices = lambda: [SliceUse(product=H100, profile="1g.10gb", total=7, used=2)]
+        figures.take(Key("YoloDeployment", "cams", "gate"), GATE)
+        page = Page(cache, Access(kube), figures)
         async with TestClient(TestServer(app(page))) as made:
             yield made
         await kube.close()
@@ -78,10 +104,11 @@ async def test_an_administrator_sees_all_with_slices(client) -> None:
 async def test_a_row_has_status_and_what_is_seen_now_and_null_for_what_is_not(client) -> None:
     _, told = await ask(client, "t-ann", "cams")
     gate, yard = told["deployments"]
-    assert (gate["ready"], gate["desired"], gate["maxReplicas"], gate["reason"]) == (2, 3, 8, "FollowingDemand")
+    assert (gate["ready"], gate["desired"], gate["maxReplicas"], gate["reason"]) == (3, 4, 8, "FollowingDemand")
     assert (gate["demandFps"], gate["servedFps"], gate["busy"]) == (702.0, 690.5, 0.81)
-    assert gate["p99Ms"] is None
-    assert yard["servedFps"] is None
+    assert (gate["p99Ms"], gate["queueMs"], gate["capacityFps"], gate["signalsAgeSeconds"]) == (41.0, 3.25, 288.0, 1.5)
+    assert gate["engineActive"] is None
+    assert (yard["ready"], yard["desired"], yard["servedFps"]) == (2, 3, None)
 
 
 async def test_a_viewer_of_one_namespace_sees_that_one_and_no_slices(client) -> None:
@@ -132,7 +159,7 @@ async def test_guesses_without_end_are_turned_away(client) -> None:
 
 async def test_many_who_look_at_once_cost_one_look(client, monkeypatch) -> None:
     looks = []
-    monkeypatch.setattr(module, "top_row", lambda obj, live: looks.append(obj) or original(obj, live))
+    monkeypatch.setattr(module, "top_row", lambda obj, *live: looks.append(obj) or original(obj, *live))
     for _ in range(20):
         await ask(client, "t-ann", "cams")
     assert len(looks) <= 4

@@ -117,16 +117,16 @@ async def _start(settings: Settings, stop: asyncio.Event | None) -> Running:
     kube = await Kube.from_environment()
     fleet = Fleet(settings, kube, metrics=metrics, health=health)
     await _loaded(fleet)
-    tops = await _tops(settings, fleet, kube)
+    tops = await _tops(settings, fleet.cache, metrics, kube)
     task = asyncio.create_task(fleet.run())
     if stop is not None:
         task.add_done_callback(partial(_ended, stop=stop))
     return Running(kube, fleet, task, (runner, tops))
 
 
-async def _tops(settings: Settings, fleet: Fleet, kube: Kube) -> web.AppRunner:
+async def _tops(settings: Settings, cache: Cache, metrics: Metrics, kube: Kube) -> web.AppRunner:
     """Serve `/top` once everything is listed: half a picture would be a wrong one."""
-    runner = web.AppRunner(top.app(top.Page(fleet.cache, Access(kube), slices=fleet.slices)), access_log=None)
+    runner = web.AppRunner(top.app(top.Page(cache, Access(kube), metrics.figures)), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "0.0.0.0", settings.top_port).start()
     return runner

@@ -11,7 +11,6 @@ from typing import Any
 import aiohttp
 
 from yolofleet.api.recipe import Builder
-from yolofleet.api.top import TopSlice
 from yolofleet.apply.writer import Outcome, Writer
 from yolofleet.errors import ApiServerError
 from yolofleet.handlers.figures import figure_of
@@ -25,7 +24,6 @@ from yolofleet.observe.reflector import reflect, relist
 from yolofleet.observe.resources import CHILDREN, FOREIGN, MIGPOOL, OWN, YOLODEPLOYMENT, YOLOENGINE
 from yolofleet.observe.snapshot import Observer
 from yolofleet.planning.plan import Plan, plan
-from yolofleet.planning.pools import slices_by_product
 from yolofleet.planning.snapshot import Policy, Refusal
 from yolofleet.render.writes import Target, writes
 from yolofleet.settings import Settings
@@ -91,11 +89,6 @@ class Fleet:
     def namespaces(self) -> tuple[str | None, ...]:
         """Return the namespaces to look at; (None,) means all."""
         return tuple(self._settings.watch_namespaces) or (None,)
-
-    def slices(self) -> list[TopSlice]:
-        """Return what nodes offer and this fleet's pods hold, by product and profile."""
-        told = slices_by_product(*self._observer.devices())
-        return [TopSlice(product=p, profile=profile, total=total, used=used) for p, profile, total, used in told]
 
     async def load(self) -> None:
         """List everything before the first pass: a restart must not act on half a picture."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import aiohttp
@@ -16,10 +15,12 @@ from aiohttp import web
 
 from yolofleet.api.top import AUDIENCE, AUDIENCE_HEADER, PATH, TOKEN_HEADER, Top, TopDeployment, TopSlice
 from yolofleet.errors import ApiServerError, NotYet
+from yolofleet.handlers.figures import Figure, Figures
 from yolofleet.observe.access import Access, Asker
 from yolofleet.observe.cache import Cache, Key
 from yolofleet.observe.resources import MIGPOOL, YOLODEPLOYMENT
-from yolofleet.render.top import NOTHING_SEEN, Live, top_row
+from yolofleet.planning.profiles import size_of
+from yolofleet.render.top import Live, top_row
 
 FRESH_S = 1.0
 """An answer is made anew after so long; many who look at once cost as much as one."""
@@ -36,14 +37,11 @@ class Page:
         self,
         cache: Cache,
         access: Access,
-        *,
-        slices: Callable[[], list[TopSlice]],
-        live: Callable[[Key], Live] = lambda _key: NOTHING_SEEN,
+        figures: Figures,
     ) -> None:
         self._cache = cache
         self._access = access
-        self._slices = slices
-        self._live = live
+        self._figures = figures
         self._made: dict[str, tuple[float, Top]] = {}
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -93,8 +91,39 @@ class Page:
         return Top(taken_at=taken_at, deployments=rows, omitted=max(0, len(keys) - MOST_ROWS))
 
     def _row(self, key: Key) -> TopDeployment | None:
-        obj = self._cache.get(key)
-        return top_row(obj, self._live(key)) if obj is not None else None
+        obj, figure = self._cache.get(key), self._figures.known().get(key)
+        if obj is None:
+            return None
+        if figure is None:
+            return top_row(obj)
+        # The figures of the last decision, as /metrics has them: status follows a moment later.
+        decided = {"desired": figure.desired, "ready": figure.ready, "reason": figure.reason}
+        return top_row(obj, live_of(figure)).model_copy(update=decided)
+
+    def _slices(self) -> list[TopSlice]:
+        uses = sorted(self._figures.slices(), key=lambda use: (use.product, size_of(use.profile)))
+        return [TopSlice(**vars(use)) for use in uses]
+
+
+def live_of(figure: Figure) -> Live:
+    """Return what the last look at a deployment saw."""
+    seen = figure.signals
+    return Live(
+        demand_fps=figure.demand.planned,
+        served_fps=seen.served_fps if seen else None,
+        failed_fps=seen.failed_fps if seen else None,
+        p99_ms=_ms(seen.p99_us) if seen else None,
+        queue_ms=_ms(seen.queue_us) if seen else None,
+        mean_batch=seen.mean_batch if seen else None,
+        busy=seen.busy if seen else None,
+        engine_active=seen.engine_active if seen else None,
+        capacity_fps=figure.capacity_fps,
+        signals_age_seconds=seen.age_s if seen else None,
+    )
+
+
+def _ms(microseconds: float | None) -> float | None:
+    return None if microseconds is None else microseconds / 1000
 
 
 def _not_allowed(asker: Asker, namespace: str) -> str:

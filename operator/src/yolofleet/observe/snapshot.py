@@ -128,10 +128,6 @@ class Observer:
         self._progress = {name: told for name, told in self._progress.items() if name in running}
         return found
 
-    def devices(self) -> tuple[tuple[NodeView, ...], Mapping[tuple[str, str], int]]:
-        """Return the nodes, and the devices on them that this fleet's own pods hold, by node and resource."""
-        return self._nodes_and_pools()[0], self._devices_used()
-
     def _deployment(self, key: Key) -> DeploymentView | None:
         if key.kind != "YoloDeployment":
             return None

@@ -74,20 +74,6 @@ def _selects(pool: PoolView, node: NodeView) -> bool:
     return all(node.labels.get(key) == value for key, value in pool.spec.node_selector.match_labels.items())
 
 
-def slices_by_product(
-    nodes: Iterable[NodeView], used: Mapping[tuple[str, str], int]
-) -> tuple[tuple[str, str, int, int], ...]:
-    """Return (product, profile, total, used by this fleet) of all that Ready nodes offer; "" is an unknown product."""
-    totals: Counter[tuple[str, str]] = Counter()
-    taken: Counter[tuple[str, str]] = Counter()
-    for offer in offers(nodes):
-        kind = (offer.product or "", offer.profile)
-        totals[kind] += offer.allocatable
-        taken[kind] += used.get((offer.node, offer.resource), 0)
-    ordered = sorted(totals, key=lambda kind: (kind[0], size_of(kind[1])))
-    return tuple((*kind, totals[kind], min(taken[kind], totals[kind])) for kind in ordered)
-
-
 def _slices(nodes: Iterable[NodeView], used: Mapping[tuple[str, str], int]) -> tuple[tuple[str, int, int], ...]:
     totals: Counter[str] = Counter()
     taken: Counter[str] = Counter()
