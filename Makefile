@@ -3,11 +3,15 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
 UV := .venv/bin/uv
+DOCKER ?= docker
+IMAGE_PREFIX ?= localhost/yolofleet/
+IMAGE_TAG ?= dev
+BUILD_ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help setup prerequisites demo test test-unit test-e2e verify generate lint format types layers lock \
-        cluster-up cluster-down images clean
+        cluster-up cluster-down images images-docker image-bench clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -64,6 +68,11 @@ lock: setup ## resolve the locks anew
 	  --extra operator --extra dev pyproject.toml -o locks/dev.txt
 	@$(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  --extra operator pyproject.toml -o locks/operator.txt
+	@$(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	  e2e/images/requirements/tools.in -o locks/image-tools.txt
+	@$(UV) pip compile -q --python-platform x86_64-manylinux_2_39 --only-binary :all: --generate-hashes \
+	  --no-emit-index-url --no-header --python-version 3.12 model_repo_builder/image/requirements.in \
+	  --override model_repo_builder/image/requirements.override -o locks/image-builder-triton.txt
 
 cluster-up: setup prerequisites ## a bare cluster that stays
 	@$(PY) -m e2e.clusters up
@@ -73,6 +82,13 @@ cluster-down: setup ## and its end
 
 images: setup prerequisites ## the bench's images as one archive, out/images.tar
 	@mkdir -p out && $(PY) -m e2e.images operator builder triton --archive out/images.tar && echo "out/images.tar"
+
+images-docker: ## the images of operator and builder, by Docker (docs/images.md)
+	$(DOCKER) build --file operator/Dockerfile --tag $(IMAGE_PREFIX)operator:$(IMAGE_TAG) $(BUILD_ARGS) .
+	$(DOCKER) build --file model_repo_builder/Dockerfile --tag $(IMAGE_PREFIX)builder:$(IMAGE_TAG) $(BUILD_ARGS) .
+
+image-bench: ## the bench in a container, by Docker (docs/images.md)
+	$(DOCKER) build --file e2e/Dockerfile --tag $(IMAGE_PREFIX)bench:$(IMAGE_TAG) $(BUILD_ARGS) .
 
 clean: ## the environment and outputs; caches stay
 	rm -rf .venv out dist

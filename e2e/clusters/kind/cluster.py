@@ -263,5 +263,7 @@ def _archive() -> Path | None:
         return None
     archive = Path(named)
     if not archive.is_file():
-        raise KindError(f'{IMAGES_VARIABLE}={named}: no such file; make it with `make images` (README.md, "Images")')
+        raise KindError(
+            f'{IMAGES_VARIABLE}={named}: no such file; e2e/clusters/kind/README.md, "Images", says how to make it'
+        )
     return archive

@@ -100,8 +100,9 @@ class Build:
         from model_repo_builder import compare, frames, onnx_from_yolo
 
         recipe, export = self.request.recipe, self.board.stage("Export")
+        versions = onnx_from_yolo.prepare(weights, scratch, report=export)
         with closed_door():
-            model = onnx_from_yolo.load(weights, scratch, task=recipe.task, size=recipe.image_size, report=export)
+            model = onnx_from_yolo.load(weights, versions, task=recipe.task, size=recipe.image_size, report=export)
             export(0.7, "writing ONNX")
             model.export(target)
             export(1.0, "ONNX written")

@@ -102,14 +102,19 @@ class YoloModel:
         onnx.save(model, str(target))
 
 
-def load(weights: Weights, scratch: Path, *, task: Task, size: ImageSize, report: Report) -> YoloModel:
-    """Load a checkpoint of the given task; refuses what is no YOLO model, does another task, or needs another size.
+def prepare(weights: Weights, scratch: Path, *, report: Report) -> dict[str, str]:
+    """Refuse a pickle that names what it may not, then import torch and ultralytics; their versions.
 
+    The imports are done while the door is still open, as newer torches start a program to find their libraries.
     `scratch` takes the settings files that ultralytics and matplotlib insist on writing.
     """
     pickles.check(weights.path, weights.origin)
     report(0.1, "loading torch and ultralytics")
-    versions = _libraries(scratch)
+    return _libraries(scratch)
+
+
+def load(weights: Weights, versions: dict[str, str], *, task: Task, size: ImageSize, report: Report) -> YoloModel:
+    """Load a prepared checkpoint; refuses what is no YOLO model, does another task, or needs another size."""
     report(0.4, "opening the weights")
     checkpoint = _read(weights.path, weights.origin)
     module, arguments = _model_of(checkpoint, weights.origin)
