@@ -173,6 +173,12 @@ def test_what_replicas_carry_is_learnt_while_they_are_busy_and_kept_in_the_statu
     assert decided(quiet, measured=None).capacity == Capacity(100.0, "Observed"), "a restart knows it"
 
 
+def test_saturation_does_not_count_twice_while_new_replicas_have_no_work_yet() -> None:
+    """One saturated pod asks for two; the second, ready and not seen yet, must not make it three."""
+    assert decided(world(replicas=2, signals=seen(50, busy=1.0))).replicas == 2
+    assert decided(world(replicas=2, signals=seen(50, queue_us=90_000.0, unbroken_s=5.0))).replicas == 2
+
+
 @pytest.mark.parametrize(
     ("what", "signals"),
     [

@@ -14,6 +14,7 @@ from yolofleet.api.recipe import Builder
 from yolofleet.apply.writer import Outcome, Writer
 from yolofleet.errors import ApiServerError
 from yolofleet.handlers.figures import figure_of
+from yolofleet.handlers.following import Follower
 from yolofleet.handlers.health import Health
 from yolofleet.handlers.metrics import Metrics
 from yolofleet.kube import Kube, Resource
@@ -81,6 +82,7 @@ class Fleet:
         self._writer = Writer(kube, _Known(self.cache), (YOLODEPLOYMENT, YOLOENGINE, MIGPOOL, *CHILDREN))
         metrics.figures.slices = self._observer.slices
         metrics.figures.engines = self._observer.stages
+        self._follower = Follower(settings, cache=self.cache, observer=self._observer, figures=metrics.figures)
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
         self._versions: dict[tuple[str, str | None], str] = {}
@@ -110,6 +112,7 @@ class Fleet:
             tasks.create_task(self._passes())
             tasks.create_task(self._audits())
             tasks.create_task(self._follow_builds())
+            tasks.create_task(self._follower.run(self._kube))
 
     async def _passes(self) -> None:
         while True:
@@ -160,12 +163,14 @@ class Fleet:
             seen.add(key)
             self._observer.remember(planned.view, planned.desired.memory)
             self._metrics.figures.take(key, figure_of(planned))
+            self._follower.take(key, planned)
             if planned.desired.due is not None:
                 self._wake(key, max(0.0, (planned.desired.due - now).total_seconds()))
         for key in keys - seen:
             if key.kind == "YoloDeployment":
                 self._observer.forget(key)
                 self._metrics.figures.forget(key)
+                self._follower.forget(key)
 
     def _remember(self, decided: Plan, outcome: Outcome, now: datetime) -> None:
         for planned in decided.engines:

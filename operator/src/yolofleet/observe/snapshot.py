@@ -105,6 +105,10 @@ class Observer:
         else:
             self._memories.pop(key, None)
 
+    def memory(self, key: Key) -> Memory | None:
+        """Return what the last decision on a deployment left behind."""
+        return self._memories.get(key)
+
     def forget(self, key: Key) -> None:
         """Forget what was kept of an object that is gone."""
         self._memories.pop(key, None)

@@ -23,6 +23,7 @@ SATURATED = 0.9
 """Replicas this busy hold their clients back: what arrives says no longer what is wanted."""
 QUEUE_SHARE = 0.5
 """A queue that takes so much of the objective wants one replica more."""
+SETTLE_S = 10.0
 LONGEST_PROOF_S = 30.0
 THOUSAND = 1000
 ACTIVE: Mapping[Reason, Status] = {
@@ -129,9 +130,9 @@ def by_demand(view: DeploymentView, figures: Figures, capacity: Capacity | None)
     told = f"demand {_fps(demand)} fps {kind}"
     if demand == 0:
         return Need(0, told)
-    if capacity is None and kind == "observed" and (mean := _use(view)) is not None:
-        by_share = _by_share(view, mean)
-        return replace(by_share, why=f"{told}, {by_share.why}")
+    if capacity is None and kind == "observed" and (shares := _shares(view)):
+        by_shares = _by_shares(view, shares)
+        return replace(by_shares, why=f"{told}, {by_shares.why}")
     if capacity is None:
         return Need(None, f"{told}, but what one replica carries is not known yet", unknown_capacity=True)
     target = view.spec.scaling.target_utilization_percent / 100
@@ -142,33 +143,36 @@ def by_demand(view: DeploymentView, figures: Figures, capacity: Capacity | None)
 
 def by_use(view: DeploymentView) -> Need | None:
     """Return what saturated replicas need: closed-loop clients send no faster than they are answered."""
-    mean = _use(view)
-    if mean is None or mean < SATURATED:
+    shares = _shares(view)
+    if not shares or sum(shares) / len(shares) < SATURATED:
         return None
-    return _by_share(view, mean)
+    return _by_shares(view, shares)
 
 
-def _by_share(view: DeploymentView, mean: float) -> Need:
-    target, ready = min(view.spec.scaling.target_utilization_percent / 100, SATURATED), _ready(view)
-    why = f"utilisation {mean:.2f} of {ready} ready replicas ÷ {target:.2f}"
-    return Need(math.ceil(round(ready * mean / target * (1 - TOLERANCE), 6)), why)
+def _by_shares(view: DeploymentView, shares: list[float]) -> Need:
+    """Return what so much work needs; those that were just made and not seen yet do none of it."""
+    target = min(view.spec.scaling.target_utilization_percent / 100, SATURATED)
+    why = f"utilisation {sum(shares) / len(shares):.2f} of {len(shares)} ready replicas ÷ {target:.2f}"
+    return Need(math.ceil(round(sum(shares) / target * (1 - TOLERANCE), 6)), why)
 
 
-def _use(view: DeploymentView) -> float | None:
-    shares = [r.utilization for r in view.signals.replicas if not r.missing] if view.signals else []
-    seen = [share for share in shares if share is not None]
-    return min(1.0, sum(seen) / len(seen)) if seen else None
+def _shares(view: DeploymentView) -> list[float]:
+    replicas = view.signals.replicas if view.signals else ()
+    return [min(1.0, r.utilization) for r in replicas if not r.missing and r.utilization is not None]
 
 
 def by_queue(view: DeploymentView) -> Need | None:
-    """Return one replica more than are ready where frames wait for much of the objective."""
-    waits_us = view.signals.queue_us if view.signals else None
-    bound_us = view.spec.objective.p99_latency_milliseconds * 1000 * QUEUE_SHARE
-    if waits_us is None or waits_us < bound_us:
+    """Return one replica more than are ready where frames wait for much of the objective.
+
+    Not before those that came last had time to help: connections are made anew every few seconds.
+    """
+    if view.signals is None or view.signals.queue_us is None or view.signals.unbroken_s < SETTLE_S:
         return None
-    ready = _ready(view)
-    told = f"frames queue for {waits_us / 1000:.0f} ms of {bound_us / QUEUE_SHARE / 1000:.0f}: one more than {ready}"
-    return Need(ready + 1, told)
+    bound_ms = view.spec.objective.p99_latency_milliseconds
+    waits_ms, ready = view.signals.queue_us / 1000, _ready(view)
+    if waits_ms < bound_ms * QUEUE_SHARE:
+        return None
+    return Need(ready + 1, f"frames queue for {waits_ms:.0f} ms of {bound_ms}: one more than {ready}")
 
 
 def unseen(view: DeploymentView) -> tuple[str, ...]:
@@ -192,12 +196,13 @@ def _ready(view: DeploymentView) -> int:
 def _windowed(view: DeploymentView, memory: Memory, need: Need, now: datetime) -> Memory:
     if need.replicas is None:
         return memory
-    if need.replicas >= memory.base:
-        return replace(memory, base=need.replicas, claims=())
+    floor = max(need.replicas, view.spec.scaling.min_replicas)
+    if floor >= memory.base:
+        return replace(memory, base=floor, claims=())
     length = view.spec.scaling.scale_down.stabilization_window_seconds
     if unseen(view):  # what is missing may be the rest of the load: this need can only raise
-        return replace(memory, claims=window.lifted(memory.claims, need.replicas))
-    claims = window.heard(memory.claims, need.replicas, now)
+        return replace(memory, claims=window.lifted(memory.claims, floor))
+    claims = window.heard(memory.claims, floor, now)
     lower = window.largest(claims, window_s=length, now=now)
     proof = view.signals.unbroken_s if view.signals else 0.0
     if lower is None or (_ready(view) and proof < min(length, LONGEST_PROOF_S)):
@@ -246,7 +251,7 @@ def _reason(view: DeploymentView, memory: Memory, need: Need, claims: Claims, fa
     if need.unknown_capacity:
         hint = "it follows once frames keep a replica busy for a quarter of its time"
         return Reason.CAPACITY_UNKNOWN, f"{need.why}: the engine has no curve; {hint}"
-    if claims and max(claims[-1].replicas, scaling.min_replicas) < min(memory.base, scaling.max_replicas):
+    if claims and claims[-1].replicas < min(memory.base, scaling.max_replicas):
         length = scaling.scale_down.stabilization_window_seconds
         lower = f"less was needed since {claims[0].since:%H:%M:%S}Z"
         return Reason.STABILIZING_DOWN, f"{need.why}: {lower}, replicas go after {length} s of it"
