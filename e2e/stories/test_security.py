@@ -194,6 +194,25 @@ def pods_of(document: Object) -> Object:
     return found
 
 
+def test_every_pod_passes_the_restricted_admission(installed: Cluster, operator: Person, namespace: str) -> None:
+    """Pods of the operator, of builds and of Triton, before the API server's own judge; and one that fails."""
+    live: Object = yaml.safe_load(installed.kubectl("-n", SYSTEM, "get", "deployment", "yolofleet", "-o", "yaml"))
+    rendered = [live, *(golden(name, namespace) for name in ("deployment", "deployment-full", "job-http", "job-pvc"))]
+    pods = [pods_of(document) | {"serviceAccountName": "default", "priorityClassName": ""} for document in rendered]
+    for pod in pods:
+        pod.pop("serviceAccount", None)
+        pod.pop("runtimeClassName", None)  # the bench has no classes; admission asks for them after pod security
+
+    def told(spec: Object) -> str:
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "judged"}, "spec": spec}
+        answer = administrator.ask("POST", f"/api/v1/namespaces/{namespace}/pods?{DRY_RUN}", pod)
+        return "" if answer.status == 201 else answer.message
+
+    administrator = Person(operator.client, "kubernetes-admin", ("system:masters", "system:authenticated"))
+    assert [told(pod) for pod in pods] == [""] * 5
+    assert 'violates PodSecurity "restricted' in told(pods[1] | {"hostNetwork": True})
+
+
 SPOILT_PODS: dict[str, tuple[str, Any, str]] = {
     "a Secret": (
         "deployment",
