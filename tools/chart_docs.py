@@ -90,6 +90,14 @@ TOLERATION: Schema = {
 }
 AFFINITY = borrowed({"type": "object"}, "nodeAffinity", "podAffinity", "podAntiAffinity")
 RESOURCES = borrowed(mapping(QUANTITY), "requests", "limits")
+PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
+EXPRESSION = {**closed(key=text(), operator=text(), values=each(text())), "required": ["key", "operator"]}
+SELECTOR = {**closed(matchLabels=LABELS, matchExpressions=each(EXPRESSION)), "required": []}
+BLOCK = {**closed(cidr=text(), **{"except": each(text())}), "required": ["cidr"]}
+PEERS = each({**closed(podSelector=SELECTOR, namespaceSelector=SELECTOR, ipBlock=BLOCK), "required": []})
+API_SERVER = closed(cidrs=each(text(r"^[0-9a-fA-F.:]+/[0-9]+$")), ports={**each(PORT), "minItems": 1})
+NETWORK_POLICY = closed(enabled=SWITCH, apiServer=API_SERVER, clients=PEERS, monitors=PEERS, sources=PEERS)
+FENCES = ("nodeFence", "childFence", "authorFence")
 MONITOR = closed(enabled=SWITCH, interval=text(r"^([0-9]+(ms|s|m|h))*$"), labels=LABELS)
 
 
@@ -123,6 +131,8 @@ def _schema() -> Schema:
         operator=_operator(scalars),
         serviceAccount=closed(create=SWITCH, name=OBJECT_NAME, annotations=LABELS),
         rbac=closed(create=SWITCH, aggregate=SWITCH, top=SWITCH),
+        **dict.fromkeys(FENCES, closed(enabled=SWITCH)),
+        networkPolicy=NETWORK_POLICY,
         crds=closed(install=SWITCH, annotations=LABELS),
         monitoring=_monitoring(),
         nameOverride=NAME,

@@ -1,4 +1,4 @@
-"""Regenerate all that is derived from code: crds/, docs/api.md, the chart's CRDs, schema, README and dashboards.
+"""Regenerate all that is derived from code: crds/, docs/api.md, the chart's CRDs, schema, README, dashboards, rights.
 
 Usage: python tools/generate.py (make generate); `make verify` fails when this changes a file.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 import chart_docs
 import dashboards
 import metrics_docs
+import rights_docs
 import yaml
 from api_docs import api_reference
 
@@ -61,6 +62,7 @@ def main() -> None:
     chart_docs.write()
     dashboards.write()
     metrics_docs.write()
+    rights_docs.write()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.charts.rendering import VALUE_SETS, Helm
 from tests.charts.restricted import Spec, violations
+from tests.render.cases import cases
 
 GOOD: Spec = {
     "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -77,3 +79,21 @@ def test_every_control_is_seen_broken(broken: str) -> None:
     pod = copy.deepcopy(GOOD)
     BREAKS[broken](pod)
     assert violations(pod)
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_every_pod_of_the_chart_is_restricted(helm: Helm, name: str) -> None:
+    pods = [found["spec"]["template"]["spec"] for found in helm.objects(*VALUE_SETS[name]) if _has_pods(found)]
+    assert pods
+    assert [violations(pod) for pod in pods] == [[]] * len(pods)
+
+
+def test_every_pod_of_the_operator_is_restricted_and_holds_no_token() -> None:
+    pods = [document["spec"]["template"]["spec"] for document in cases().values() if _has_pods(document)]
+    assert len(pods) >= 5
+    assert [violations(pod) for pod in pods] == [[]] * len(pods)
+    assert {pod["automountServiceAccountToken"] for pod in pods} == {False}
+
+
+def _has_pods(document: Any) -> bool:
+    return "template" in document.get("spec", {})

@@ -79,35 +79,43 @@ monitoring:
 
 {{/* What the operator may do in the namespaces that it serves: the verbs that it uses, on the kinds that it writes. */}}
 {{- define "yolofleet.namespacedRules" -}}
+# What is wanted; read only: nobody's spec is changed.
 - apiGroups: [yolofleet.dev]
   resources: [yolodeployments]
   verbs: [get, list, watch]
+# One engine per content, made and removed with the deployments that want it.
 - apiGroups: [yolofleet.dev]
   resources: [yoloengines]
   verbs: [get, list, watch, create, patch, delete]
+# Conditions, figures, and what a restart needs.
 - apiGroups: [yolofleet.dev]
   resources: [yolodeployments/status, yoloengines/status]
   verbs: [patch]
-# Asked for by clusters that check who may set blockOwnerDeletion (OwnerReferencesPermissionEnforcement).
+# Children that block deletion, on clusters that check who may say so (OwnerReferencesPermissionEnforcement).
 - apiGroups: [yolofleet.dev]
   resources: [yolodeployments/finalizers, yoloengines/finalizers]
   verbs: [update]
+# Pods that serve: one Deployment per slice profile.
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
+# Builds: a Job is made, watched and removed, never changed.
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, delete]
+# One replica at a time while a node drains.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
+# The address of each YoloDeployment.
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
-# Never deleted by the operator: engines are in it.
+# The store of engines; never changed, never deleted: engines are in it.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create]
+# What runs, where, on which device, and why it does not.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
@@ -119,6 +127,7 @@ monitoring:
 {{- end }}
 
 {{- define "yolofleet.eventRules" -}}
+# What happened, for `kubectl describe`.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
@@ -141,4 +150,43 @@ monitoring:
 {{- $monitored := and .monitor.enabled (eq (include "yolofleet.canMonitor" .root) "true") }}
 {{- $told := toString .root.Values.monitoring.annotations }}
 {{- eq $told "auto" | ternary (not $monitored) (eq $told "true") }}
+{{- end }}
+
+{{/* Whether the API server has ValidatingAdmissionPolicies (Kubernetes 1.30 or newer). */}}
+{{- define "yolofleet.canFence" -}}
+{{- if semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version }}true{{ end }}
+{{- end }}
+
+{{/* The operator's name towards the API server. */}}
+{{- define "yolofleet.userName" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "yolofleet.serviceAccountName" . }}
+{{- end }}
+
+{{/* The binding that puts the policy `name` in force. */}}
+{{- define "yolofleet.fenceBinding" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- include "yolofleet.labels" .root | nindent 4 }}
+spec:
+  policyName: {{ .name }}
+  validationActions: [Deny]
+{{- end }}
+
+{{/* Names, of whoever answers them: node-local caches have addresses that no selector knows. */}}
+{{- define "yolofleet.dnsEgress" -}}
+- ports:
+  - {port: 53, protocol: UDP}
+  - {port: 53, protocol: TCP}
+{{- end }}
+
+{{/* The namespaces that are served, as half of a peer of a NetworkPolicy. */}}
+{{- define "yolofleet.servedNamespaces" -}}
+{{- with .Values.watchNamespaces }}
+namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: {{ toJson . }}}]}
+{{- else }}
+namespaceSelector: {}
+{{- end }}
 {{- end }}

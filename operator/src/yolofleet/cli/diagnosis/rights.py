@@ -33,7 +33,7 @@ NEEDED = (
     Right("create", "batch", "jobs"),
     Right("patch", "policy", "poddisruptionbudgets"),
     Right("patch", "", "services"),
-    Right("patch", "", "persistentvolumeclaims"),
+    Right("create", "", "persistentvolumeclaims"),
     Right("watch", "", "pods"),
     Right("create", "events.k8s.io", "events"),
 )
