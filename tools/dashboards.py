@@ -190,7 +190,7 @@ def _slices_and_engines() -> tuple[Panel, ...]:
 
 
 def _operator() -> tuple[Panel, ...]:
-    took = "sum by (le) (rate(yolofleet_pass_seconds_bucket[$__rate_interval]))"
+    took = "sum by (le) (rate(yolofleet_pass_seconds_bucket[10m]))"
     missed = "sum(increase(yolofleet_missed_changes_total[$__rate_interval])) or vector(0)"
     refused = "sum(increase(yolofleet_refused_writes_total[$__rate_interval])) or vector(0)"
     return (

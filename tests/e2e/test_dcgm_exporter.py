@@ -185,6 +185,20 @@ def test_defect_late_series(world):
     assert world.active()["9"] == pytest.approx(0.8)
 
 
+def test_defect_frozen_page(world):
+    world.serve(seconds=1, compute_us=800_000)
+    world.defects.write(Defects(frozen=True))
+    energy = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
+    for _ in range(3):
+        world.serve(seconds=300)
+        assert world.active()["9"] == pytest.approx(0.8)
+    before = world.samples(energy)[0].value
+    world.defects.write(Defects())
+    world.serve()
+    assert world.active()["9"] == 0.0
+    assert world.samples(energy)[0].value > before + 60_000_000
+
+
 def test_defect_new_slices_missing(world):
     world.defects.write(Defects(new_slices_missing=True))
     world.serve()

@@ -84,6 +84,7 @@ def operator() -> Series:
     return {
         "yolofleet_passes_total": growing(3),
         "yolofleet_failed_passes_total": steady(0),
+        "yolofleet_dirty_keys": steady(0),
         **{condition(kind, "True", reason): steady(1) for kind, reason in WELL.items()},
         condition("ObjectiveMet", "Unknown", "NotMeasured"): steady(1),
         condition("Progressing", "False", "Stable"): steady(1),
@@ -161,7 +162,13 @@ CASES = (
     Case("all is well", ()),
     Case("the operator is away", ("YolofleetOperatorDown",), drop=("yolofleet_passes", "yolofleet_condition", GATE)),
     Case("a pass fails", ("YolofleetPassesFailing",), {"yolofleet_failed_passes_total": "0x20 1x20"}),
-    Case("passes stop", ("YolofleetPassesStopped",), {"yolofleet_passes_total": steady(70)}),
+    Case(
+        "passes stop",
+        ("YolofleetPassesStopped",),
+        {"yolofleet_passes_total": steady(70), "yolofleet_dirty_keys": steady(3)},
+    ),
+    Case("there is nothing to do", (), {"yolofleet_passes_total": steady(70)}),
+    Case("there is always something to do", (), {"yolofleet_dirty_keys": steady(500)}),
     Case("a watch is silent", ("YolofleetWatchSilent",), {'yolofleet_missed_changes_total{kind="Pod"}': late(3)}),
     Case(
         "a write is refused",

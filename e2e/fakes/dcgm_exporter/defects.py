@@ -15,7 +15,8 @@ class Defects:
 
     `lost_pod_labels`: rows without container, namespace and pod (dcgm-exporter#272, #577).
     `missing_families`: these are not printed at all (#380, #512: FB_* on MIG; #507: DCP fields).
-    `late_s`: the page is the one of so many seconds ago (a long collect interval, a host engine that hangs).
+    `late_s`: the page is the one of so many seconds ago (a long collect interval).
+    `frozen`: the page stays as it was when this was switched on (a host engine that hangs).
     `new_slices_missing`: GPU instances that were made since this was switched on have no rows (#714).
     `down`: the exporter answers with an error.
     `hot_gpus`, `fallen_gpus` (XID 79), `without_persistence`: indices of GPUs.
@@ -24,6 +25,7 @@ class Defects:
     lost_pod_labels: bool = False
     missing_families: tuple[str, ...] = ()
     late_s: float = 0
+    frozen: bool = False
     new_slices_missing: bool = False
     down: bool = False
     hot_gpus: tuple[int, ...] = ()

@@ -40,6 +40,7 @@ class Exporter:
         self._collected: deque[tuple[float, list[Row]]] = deque()
         self._energy_j: dict[int, float] = {}
         self._known: set[str] | None = None
+        self._frozen: list[Row] | None = None
 
     def collect(self) -> None:
         """Look at devices, holders and their servers once."""
@@ -49,6 +50,7 @@ class Exporter:
         present = self._visible(entities(self._sources.devices(), node=self._node))
         loads = {entity.device_id: _load(holders.get(entity.device_id), active) for entity in present}
         at = self._now()
+        self._freeze()
         whole = self._whole(present, loads, at)
         rows = [
             Row(e, holders.get(e.device_id), loads[e.device_id], whole[e.gpu], self._energy_j[e.gpu]) for e in present
@@ -64,7 +66,16 @@ class Exporter:
         rows = next((rows for at, rows in reversed(self._collected) if at <= seen_until), None)
         if rows is None and self._collected:
             rows = self._collected[0][1]
+        if defects.frozen and self._frozen is not None:
+            rows = self._frozen
         return None if defects.down or rows is None else page(rows, defects, hostname=self._node)
+
+    def _freeze(self) -> None:
+        """Keep the last rows for as long as the defect is on."""
+        if not self._sources.defects().frozen:
+            self._frozen = None
+        elif self._frozen is None and self._collected:
+            self._frozen = self._collected[-1][1]
 
     def _visible(self, present: list[Entity]) -> list[Entity]:
         """Return what the exporter knows of: with the defect, only the instances that it had found before."""

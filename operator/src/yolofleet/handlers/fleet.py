@@ -82,6 +82,7 @@ class Fleet:
         )
         self._observer = Observer(self.cache, policy)
         self._writer = Writer(kube, _Known(self.cache), (YOLODEPLOYMENT, YOLOENGINE, MIGPOOL, *CHILDREN))
+        metrics.dirty.set_function(lambda: len(self.cache.dirty))  # also while a pass hangs
         metrics.figures.slices = self._observer.slices
         metrics.figures.engines = self._observer.stages
         self._follower = Follower(settings, cache=self.cache, observer=self._observer, figures=metrics.figures)
@@ -244,7 +245,6 @@ class Fleet:
         for built in decided.engines:
             if Target("YoloEngine", built.view.namespace, built.view.name, built.view.uid) not in outcome.again:
                 self._metrics.count_build(built, now)
-        self._metrics.dirty.set(len(self.cache.dirty))
         for resource in KINDS:
             self._metrics.objects.labels(resource.kind).set(len(self.cache.all(resource.kind)))
 
