@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonschema import Draft7Validator
 
 from e2e.clusters.kind import manifests, steps
 from e2e.clusters.kind.config import FAKE_GPUS_LABEL, NODE_IMAGE, kind_config
@@ -120,3 +121,13 @@ def test_what_can_fail_for_reasons_outside_says_what_to_do():
 def test_a_name_that_docker_would_not_take_is_refused(name):
     with pytest.raises(ValueError, match="use 1 to 20 of a-z"):
         KindPlace(name, Path("/cache"))
+
+
+def test_the_values_for_real_gpus_fit_the_charts_schema_and_name_the_runtime_that_is_made():
+    root = Path(__file__).parents[3]
+    schema = json.loads((root / "charts/yolofleet/values.schema.json").read_text())
+    values = yaml.safe_load((root / "e2e/values-kind-gpu.yaml").read_text())
+    assert [error.message for error in Draft7Validator(schema).iter_errors(values)] == []
+    assert values["serving"]["runtimeClassName"] == manifests.runtime_class()["metadata"]["name"]
+    (plugin,) = [one for one in steps.up(PLACE, REAL) if one.command[0] == "helm"]
+    assert f"runtimeClassName={values['serving']['runtimeClassName']}" in plugin.command
