@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -123,11 +124,20 @@ def test_a_name_that_docker_would_not_take_is_refused(name):
         KindPlace(name, Path("/cache"))
 
 
+def merged(below: dict, above: dict) -> dict:
+    """Values as helm lays one file over another."""
+    laid = {key: merged(below[key], value) if isinstance(value, dict) else value for key, value in above.items()}
+    return below | laid
+
+
 def test_the_values_for_real_gpus_fit_the_charts_schema_and_name_the_runtime_that_is_made():
     root = Path(__file__).parents[3]
     schema = json.loads((root / "charts/yolofleet/values.schema.json").read_text())
-    values = yaml.safe_load((root / "e2e/values-kind-gpu.yaml").read_text())
+    files = ("charts/yolofleet/values.yaml", "e2e/values-bench.yaml", "e2e/values-kind-gpu.yaml")
+    values = reduce(merged, [yaml.safe_load((root / path).read_text()) for path in files])
     assert [error.message for error in Draft7Validator(schema).iter_errors(values)] == []
-    assert values["serving"]["runtimeClassName"] == manifests.runtime_class()["metadata"]["name"]
+    assert values["images"]["triton"]["registry"] == "nvcr.io"
+    runtime = values["serving"]["runtimeClassName"]
+    assert runtime == manifests.runtime_class()["metadata"]["name"]
     (plugin,) = [one for one in steps.up(PLACE, REAL) if one.command[0] == "helm"]
-    assert f"runtimeClassName={values['serving']['runtimeClassName']}" in plugin.command
+    assert f"runtimeClassName={runtime}" in plugin.command
