@@ -16,7 +16,12 @@ from e2e.clusters.protocol import UnsupportedError
 def refused():
     raise UnsupportedError("the GPUs are real")
 
-def test_call():
+@pytest.fixture
+def undone():
+    yield
+    raise UnsupportedError("nothing to put back")
+
+def test_call(undone):
     raise UnsupportedError("no way to the kubelet")
 
 def test_fixture(refused):
@@ -33,7 +38,7 @@ def test_other():
 
 @pytest.mark.parametrize(
     ("provider", "outcome"),
-    [("kind", "1 failed, 3 skipped"), ("bare", "2 failed, 1 passed, 1 error")],
+    [("kind", "1 failed, 3 skipped"), ("bare", "2 failed, 1 passed, 2 errors")],
 )
 def test_refusals_skip_everywhere_but_on_bare(tmp_path, provider, outcome):
     (tmp_path / "test_stories.py").write_text(STORIES)

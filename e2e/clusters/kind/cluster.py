@@ -191,7 +191,10 @@ class KindCluster:
 
     def dump(self, namespaces: Sequence[str], folder: Path) -> None:
         self._clients.dump(namespaces, folder)
-        self._do(steps.export_logs(self._place, folder / "nodes"))
+        try:
+            self._do(steps.export_logs(self._place, folder / "nodes"))
+        except KindError as error:
+            (folder / "nodes-logs.txt").write_text(f"{error}\n")
 
     # --- parts --------------------------------------------------------------------------------------------------
 

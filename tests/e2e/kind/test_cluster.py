@@ -229,3 +229,11 @@ def test_a_failed_story_leaves_the_nodes_logs_too(make, tmp_path):
     run = machine()
     make(run).up().dump(["default"], tmp_path / "dump")
     assert run.commands[-1] == f"kind export logs {tmp_path}/dump/nodes --name yolofleet-lab"
+
+
+def test_logs_that_cannot_be_had_do_not_hide_the_storys_own_failure(make, tmp_path):
+    run = machine()
+    cluster = make(run).up()
+    run.answers["kind export logs"] = Answer(1, "", "the node is gone")
+    cluster.dump(["default"], tmp_path / "dump")
+    assert "the node is gone" in (tmp_path / "dump/nodes-logs.txt").read_text()

@@ -4,10 +4,12 @@ import json
 import os
 import re
 import sys
+from functools import reduce
 from pathlib import Path
 
 import pytest
 import yaml
+from jsonschema import Draft7Validator
 
 from e2e.clusters.kind import manifests, steps
 from e2e.clusters.kind.config import FAKE_GPUS_LABEL, NODE_IMAGE, kind_config
@@ -120,3 +122,22 @@ def test_what_can_fail_for_reasons_outside_says_what_to_do():
 def test_a_name_that_docker_would_not_take_is_refused(name):
     with pytest.raises(ValueError, match="use 1 to 20 of a-z"):
         KindPlace(name, Path("/cache"))
+
+
+def merged(below: dict, above: dict) -> dict:
+    """Values as helm lays one file over another."""
+    laid = {key: merged(below[key], value) if isinstance(value, dict) else value for key, value in above.items()}
+    return below | laid
+
+
+def test_the_values_for_real_gpus_fit_the_charts_schema_and_name_the_runtime_that_is_made():
+    root = Path(__file__).parents[3]
+    schema = json.loads((root / "charts/yolofleet/values.schema.json").read_text())
+    files = ("charts/yolofleet/values.yaml", "e2e/values-bench.yaml", "e2e/values-kind-gpu.yaml")
+    values = reduce(merged, [yaml.safe_load((root / path).read_text()) for path in files])
+    assert [error.message for error in Draft7Validator(schema).iter_errors(values)] == []
+    assert values["images"]["triton"]["registry"] == "nvcr.io"
+    runtime = values["serving"]["runtimeClassName"]
+    assert runtime == manifests.runtime_class()["metadata"]["name"]
+    (plugin,) = [one for one in steps.up(PLACE, REAL) if one.command[0] == "helm"]
+    assert f"runtimeClassName={runtime}" in plugin.command
