@@ -1,0 +1,70 @@
+"""Makes the models to measure: ultralytics' YAMLs with random weights that see something, as .pt and ONNX.
+
+`python -m e2e.gpu.models --out FOLDER yolo11n yolo12n …`, wherever torch, ultralytics and the builder are installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from model_repo_builder import onnx_from_yolo
+from model_repo_builder.errors import Origin
+from model_repo_builder.fetch import Weights
+from yolofleet.api.recipe import ImageSize
+
+FRESH_SPREAD = (0.8, 1.2)
+
+
+def seeing(name: str, seed: int) -> Any:
+    """Return a model of ultralytics' YAML; fresh batch norms are the identity, so theirs are shaken."""
+    import torch
+    from ultralytics import YOLO
+
+    torch.manual_seed(seed)
+    model = YOLO(f"{name}.yaml", verbose=False).model
+    for part in model.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.running_mean.uniform_(-0.1, 0.1)
+            part.running_var.uniform_(*FRESH_SPREAD)
+    return model
+
+
+def write(name: str, out: Path, size: ImageSize, seed: int) -> Path:
+    """Write `name`.pt and `name`.onnx (FP32, free batch, raw head); return the ONNX file."""
+    import torch
+
+    checkpoint, target = out / f"{name}.pt", out / f"{name}.onnx"
+    torch.save({"model": seeing(name, seed).half(), "ema": None, "train_args": {}}, checkpoint)
+    weights = Weights(
+        path=checkpoint,
+        format="PyTorch",
+        sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        size_bytes=checkpoint.stat().st_size,
+        origin=Origin("--model", name),
+    )
+    loaded = onnx_from_yolo.load(weights, out, task="Detect", size=size, report=lambda _fraction, _words: None)
+    loaded.export(target)
+    return target
+
+
+def main() -> int:
+    """Write every model that is named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--size", type=int, default=640, help="height and width, in pixels")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    for name in asked.names:
+        made = write(name, asked.out, ImageSize(height=asked.size, width=asked.size), asked.seed)
+        sys.stdout.write(f"{made} {made.stat().st_size}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
