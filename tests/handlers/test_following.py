@@ -138,6 +138,7 @@ async def test_figures_nobody_saw_have_no_series_and_all_go_with_their_object(wo
 
 
 async def test_what_the_whole_fleet_has_is_counted(world: World) -> None:
+    world.fleet._metrics.figures.prepare()
     lines = generate_latest(world.fleet._metrics.registry).decode().splitlines()
     assert 'yolofleet_engines{stage="Published"} 1.0' in lines
     assert 'yolofleet_engine_builds_total{result="succeeded"} 1.0' in lines

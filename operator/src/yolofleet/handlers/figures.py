@@ -107,6 +107,11 @@ class Figures(Collector):
         self._decisions: dict[Key, Counter[tuple[str, str]]] = {}
         self.slices: Callable[[], Iterable[SliceUse]] = tuple
         self.engines: Callable[[], Mapping[str, int]] = dict
+        self._prepared: tuple[tuple[SliceUse, ...], Mapping[str, int]] = ((), {})
+
+    def prepare(self) -> None:
+        """Count slices and engines, where the cache may be read; a scrape is answered from another thread."""
+        self._prepared = (tuple(self.slices()), dict(self.engines()))
 
     def take(self, key: Key, figure: Figure) -> None:
         """Take a decision; another count than the last one is counted with its direction and reason."""
@@ -149,7 +154,7 @@ class Figures(Collector):
         yield self._counted()
         yield self._slices()
         engines = GaugeMetricFamily("yolofleet_engines", "Engines by stage.", labels=("stage",))
-        for stage, count in sorted(self.engines().items()):
+        for stage, count in sorted(self._prepared[1].items()):
             engines.add_metric((stage,), count)
         yield engines
 
@@ -164,7 +169,7 @@ class Figures(Collector):
     def _slices(self) -> Metric:
         labels = ("product", "profile", "state")
         family = GaugeMetricFamily("yolofleet_slices", "Slices that nodes offer; used: by this fleet.", labels=labels)
-        for use in self.slices():
+        for use in self._prepared[0]:
             for state, count in (("total", use.total), ("used", use.used), ("free", use.total - use.used)):
                 family.add_metric((use.product, use.profile, state), count)
         return family
