@@ -1,4 +1,4 @@
-"""The main job on a real cluster: chart, one manifest, an engine, Triton on a slice, boxes; then all is cleaned up."""
+"""The main job on a real cluster: chart, one manifest, engine, Triton on a slice, boxes; then load, and an end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import cv2
 import yaml
 
 from e2e.clusters.bare.cluster import BareCluster
+from e2e.demo import load
 from e2e.demo.report import Report
 from e2e.fleet import ROOT, Client, Fleet, install, url_of
 from e2e.progress import bar
@@ -85,9 +86,14 @@ def show(cluster: Any, report: Report) -> bool:
     with report.step("Triton Ready on a MIG slice"):
         fleet.wait_serving(name)
     print(fleet.kubectl("get", "ydep,yeng,pods"))
+    fleet.deploy(load.NAME, **load.SPEC)  # its engine is built while the boxes are compared
     with report.step('boxes through YOLO("grpc://…") and through ONNX Runtime'):
         lines = ask(fleet, name)
     keep(report, lines)
+    with report.step("a small model for the load is Ready"):
+        fleet.wait_serving(load.NAME)
+    with report.step("load rises and falls, and replicas follow", ticking=False):
+        report.facts["load"] = load.follow(fleet)
     report.facts["versions"]["kubernetes"] = cluster.kubectl("get", "node", "-o", "jsonpath={..kubeletVersion}")
     return float(report.facts["iou_min"]) >= 0.99 and int(report.facts["boxes"]) > 0
 
@@ -118,9 +124,15 @@ def closing(report: Report, path: Path, *, equal: bool, kept: bool) -> str:
     facts = report.facts
     verdict = "equal to" if equal else "DIFFERENT FROM"
     compared = f"{facts['boxes']} boxes, {verdict} ONNX Runtime's (lowest IoU {facts['iou_min']})"
+    load_facts = facts["load"]
+    most = max(load_facts["moments"], key=lambda moment: moment["served"])
+    replicas = max(moment["ready"] for moment in load_facts["moments"])
+    answered = f"{load_facts['answered']} frames answered, {load_facts['failed']} failed"
+    followed = f"Load: {most['served']} frames/s on up to {replicas} replicas, then back to 1; {answered}."
     lines = [
         "",
         f"{compared}, {facts['fps']} frames/s from one client on the CPU.",
+        followed,
         f"Picture: {report.folder / 'annotated.jpg'}   Report: {path}",
         "",
         "Next: `make demo DEMO_ARGS=--keep` leaves the cluster up, and then",
