@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help setup prerequisites demo test test-unit test-e2e verify generate lint format types layers lock \
-        bench-operator cluster-up cluster-down images images-docker image-bench clean
+        bench-operator bench-planner cluster-up cluster-down images images-docker image-bench clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ lock: setup ## resolve the locks anew
 
 bench-operator: setup prerequisites ## the operator at 1,000, 5,000 and 10,000 YoloDeployments on a real API server
 	@$(PY) -m e2e.bench.operator $(BENCH_ARGS)
+
+bench-planner: setup ## GPUs, bounds, time and memory of the planner; PARVAGPU=folder adds the published benchmark
+	@$(PY) tools/bench_planner.py $(if $(PARVAGPU),--parvagpu $(PARVAGPU)) $(BENCH_ARGS)
 
 cluster-up: setup prerequisites ## a bare cluster that stays
 	@$(PY) -m e2e.clusters up

@@ -19,6 +19,7 @@ from yolofleet.planning.packing import (
     Packing,
     Product,
     certificate,
+    changed,
     filled_gpus,
     pack,
     pack_by_priority,
@@ -113,6 +114,19 @@ def test_the_same_needs_in_any_order_give_the_same_plan(needs: tuple[Need, ...],
 def test_more_demand_never_needs_fewer_gpus(needs: tuple[Need, ...], times: int) -> None:
     more = tuple(dataclasses.replace(need, demand=need.demand * times) for need in needs)
     assert packed(ONE, more).cost >= packed(ONE, needs).bound - 1e-6
+
+
+@given(small_needs(TWO, most=8), st.integers(1, 120))
+@LAW
+def test_one_changed_deployment_is_served_and_its_bound_holds(needs: tuple[Need, ...], demand: int) -> None:
+    assume(needs)
+    grown = dataclasses.replace(needs[-1], demand=float(demand))
+    quick, anew = changed(packed(TWO, needs), grown), packed(TWO, (*needs[:-1], grown))
+    assert quick is not None
+    assert quick.bound <= anew.cost + 1e-6
+    assert quick.cost >= anew.bound - 1e-6
+    assert ((quick.problem.rate * quick.counts).sum(1) >= quick.problem.demand - 1e-6).all()
+    assert (quick.problem.layouts.T @ quick.gpus >= quick.counts.sum(0)).all()
 
 
 @given(small_needs(TWO, most=8))

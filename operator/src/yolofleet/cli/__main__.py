@@ -17,6 +17,7 @@ from yolofleet.errors import YolofleetError
 CANNOT_ASK = 2
 INTERRUPTED = 130
 VERBS = {
+    "simulate": "what a fleet in a file needs, on which slices of which GPUs, with a proof; asks no cluster",
     "status": "what is served, what is not, and what to do about it",
     "top": "the fleet now: frames served against demanded, latency, slices",
     "explain": "why this many replicas, this slice and this engine, and what would change it",

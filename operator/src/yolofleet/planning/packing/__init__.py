@@ -1,6 +1,7 @@
 """Sizing and packing as one optimisation: the fewest GPUs, or the cheapest, with a proof that others can check."""
 
 from yolofleet.planning.packing.certificate import Certificate, recomputed_bound
+from yolofleet.planning.packing.change import changed
 from yolofleet.planning.packing.outcome import FilledGpu, Share, certificate, filled_gpus, shares
 from yolofleet.planning.packing.plan import Packing, pack
 from yolofleet.planning.packing.problem import Need, Problem, Product, problem_of
@@ -16,6 +17,7 @@ __all__ = [
     "Share",
     "Shortfall",
     "certificate",
+    "changed",
     "filled_gpus",
     "pack",
     "pack_by_priority",

@@ -14,6 +14,8 @@ from yolofleet.planning.packing.repair import Draft, repair
 from yolofleet.planning.packing.rounding import relax
 
 _TINY = 1e-6
+_EXACT = 500
+_ENOUGH = 3e-4
 _LARGE = 5000
 
 
@@ -44,7 +46,7 @@ class Packing:
 def pack(problem: Problem, *, good_enough: float | None = None) -> Packing | None:
     """Return the plan; None when none was found within the products' limits.
 
-    `good_enough` is the relative gap to stop at; by default 0 up to 5,000 deployments and 0.02 % above.
+    `good_enough` is the relative gap to stop at; by default 0 up to 500 deployments and 0.03 % above.
     """
     needs, kinds, layouts = problem.shape
     if not needs:
@@ -53,7 +55,7 @@ def pack(problem: Problem, *, good_enough: float | None = None) -> Packing | Non
             problem, empty, np.zeros(layouts, int), 0.0, 0.0, np.zeros(kinds), np.zeros(len(problem.products))
         )
     large = needs > _LARGE
-    enough = good_enough if good_enough is not None else 2e-4 if large else 0.0
+    enough = good_enough if good_enough is not None else _ENOUGH if needs > _EXACT else 0.0
     prices = find_prices(problem, tolerance=1e-4 * float(problem.price.max()) if large else 0.0)
     pool = gather(problem, prices)
     draft = Draft(*greedy(problem))

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from yolofleet.planning.packing.covering import Columns
-from yolofleet.planning.packing.pool import Pool
+from yolofleet.planning.packing.pool import Pool, joined
 from yolofleet.planning.packing.prices import Prices
 from yolofleet.planning.packing.problem import Flags, Floats, Ints, Problem
 from yolofleet.planning.packing.programmes import choose
 
 _HUGE = 20_000
-_FLEXIBLE = 8_000
+_FLEXIBLE = 6_000
 _GOLDEN = 0.6180339887498949
 
 
@@ -36,12 +36,18 @@ def relax(problem: Problem, pool: Pool, prices: Prices) -> Rounded:
     columns, spare = pool.columns, _second(problem, pool.columns)
     if len(problem.demand) > _HUGE:
         counts = dealt(prices)
-        flexible = np.argsort(spare, kind="stable")[:_FLEXIBLE]
+        ranked = np.argsort(spare, kind="stable")
+        # Half those that change at least cost, half of every sort: each kind of slice must find its balance.
+        flexible = np.concatenate([ranked[:_FLEXIBLE], ranked[_FLEXIBLE :: max(1, len(ranked) // _FLEXIBLE)]])
         free = np.zeros(len(problem.demand), bool)
         free[flexible] = np.isfinite(spare[flexible])
     else:
         free = np.isfinite(spare)
     columns = columns.take(np.flatnonzero(free[columns.need]))
+    if len(problem.demand) > _HUGE:
+        # What was dealt is always a choice: the relaxation can only be better.
+        mine = np.flatnonzero(free)
+        columns = joined([columns, Columns(mine, counts[mine], np.zeros(len(mine)))])
     split = np.zeros(len(counts), bool)
     mix = choose(problem, columns, counts[~free].sum(0).astype(float), whole=False) if len(columns) else None
     if mix is None:

@@ -1,0 +1,108 @@
+"""A fleet in a file, planned: sizes, slices, GPUs, the proof, and who cannot be served and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from yolofleet.api.curve import Curve
+from yolofleet.api.fleet import Fleet, FleetDeployment
+from yolofleet.errors import Refused
+from yolofleet.planning.capabilities import Capability, Gpu, Unknown, gpu_of
+from yolofleet.planning.geometry import lattice_of
+from yolofleet.planning.packing import (
+    Certificate,
+    FilledGpu,
+    Product,
+    Share,
+    certificate,
+    filled_gpus,
+    pack_by_priority,
+    shares,
+)
+from yolofleet.planning.sizing import Ask, Kind, Sized, sized
+
+
+@dataclass(frozen=True)
+class FleetPlan:
+    """What to run where, what it costs, and how near that is to the least; `unserved` in frames per second."""
+
+    shares: tuple[Share, ...]
+    gpus: tuple[FilledGpu, ...]
+    cost: float
+    bound: float | None
+    proof: Certificate
+    unserved: Mapping[str, float]
+    out: Mapping[str, Mapping[Kind, str]]
+
+    @property
+    def proven(self) -> bool:
+        """Tell whether no plan can be cheaper."""
+        return self.bound is not None and self.cost <= self.bound + 1e-6
+
+
+def plan_fleet(fleet: Fleet) -> FleetPlan:
+    """Plan a file's deployments on its products; unknown products are refused with what is known."""
+    gpus = {one.product: _gpu(one.product) for one in fleet.products}
+    offered = {(name, one.profile): one for name, gpu in gpus.items() for one in gpu.profiles if _plain(one)}
+    stock = [
+        Product(
+            one.product,
+            lattice_of(gpus[one.product], [worth.profile for worth in gpus[one.product].profiles if _plain(worth)]),
+            float(one.per_gpu_hour),
+            one.gpus,
+        )
+        for one in fleet.products
+    ]
+    curves = {model.name: tuple(model.curves) for model in fleet.models}
+    told = [sized(_ask(one, curves), offered) for one in fleet.deployments]
+    return _packed(stock, told, {one.name: one.priority for one in fleet.deployments})
+
+
+def _packed(stock: list[Product], told: list[Sized], priority: Mapping[str, int]) -> FleetPlan:
+    servable = [one.need for one in told if one.need.rates]
+    found = pack_by_priority(stock, servable, priority)
+    real = {product.name for product in stock}
+    gpus = tuple(gpu for gpu in filled_gpus(found.packing) if gpu.product in real)
+    price = {product.name: product.price for product in stock}
+    lost = {one.need.name: one.need.demand for one in told if not one.need.rates}
+    return FleetPlan(
+        shares=tuple(_real(share, real) for share in shares(found.packing)),
+        gpus=gpus,
+        cost=round(sum(price[gpu.product] for gpu in gpus), 6),
+        # With a shortfall the bound is one on cost and penalties together: no sum to show.
+        bound=None if found.unserved else found.packing.bound,
+        proof=certificate(found.packing),
+        unserved={**found.unserved, **lost},
+        out={one.need.name: one.out for one in told},
+    )
+
+
+def _real(share: Share, real: set[str]) -> Share:
+    kept = tuple((kind, count) for kind, count in share.slices if kind[0] in real)
+    return Share(share.name, kept, share.demand, share.served, share.why)
+
+
+def _ask(one: FleetDeployment, curves: Mapping[str, tuple[Curve, ...]]) -> Ask:
+    return Ask(
+        name=one.name,
+        demand_fps=one.demand.streams * float(one.demand.frames_per_second),
+        objective_ms=one.objective.p99_latency_milliseconds,
+        utilization_percent=one.target_utilization_percent,
+        endpoint=one.endpoint,
+        profiles=tuple(one.profiles),
+        products=tuple(one.products),
+        curves=curves[one.model],
+    )
+
+
+def _gpu(product: str) -> Gpu:
+    found = gpu_of(product)
+    if isinstance(found, Unknown):
+        raise Refused(field="products[].product", value=product, message=found.message, remedy="name a known product")
+    return found
+
+
+def _plain(one: Capability) -> bool:
+    """Leave slices with media extensions to those who need them: one per GPU, and scarce."""
+    return not one.name.attributes
