@@ -15,6 +15,7 @@ from tests.charts.test_chart_rights import CLUSTER, NAMESPACED
 from tests.cli.test_standing import obj
 from yolofleet.api.crd import object_schema
 from yolofleet.api.migpool import MigPool
+from yolofleet.api.top import Top, TopDeployment
 from yolofleet.api.yolodeployment import YoloDeployment
 from yolofleet.api.yoloengine import YoloEngine
 from yolofleet.cli.diagnosis import DcgmSeen, Facts, Finding, Unseen, cluster, gpus, serving
@@ -66,6 +67,7 @@ OPERATOR = {
     "status": {"readyReplicas": 1},
 }
 POD = {"metadata": {"name": "gate-x"}, "status": {"phase": "Running"}}
+TOP = Top(taken_at="2026-01-01T00:00:00Z", deployments=[TopDeployment(namespace="cams", name="gate")])
 GOOD = Facts(
     namespace="cams",
     plugin_version="0.1.0",
@@ -74,7 +76,7 @@ GOOD = Facts(
     server_version="v1.36.3",
     schemas=SCHEMAS,
     operator=OPERATOR,
-    top=None,
+    top=TOP,
     settings={"images": {"triton": "triton:25.12"}, "builds": {"tensorrtVersion": "10.13"}},
     nodes=[node()],
     dcgm=DcgmSeen(service=True, page=page()),
@@ -255,6 +257,14 @@ def test_old_feature_discovery_tells_the_driver_by_other_labels() -> None:
 def test_an_exporter_on_another_node_says_nothing_of_this_nodes_slices() -> None:
     elsewhere = DcgmSeen(service=True, page=page(instances=2).replace("node1", "node9"))
     assert [f.level for f in gpus.dcgm(replace(GOOD, dcgm=elsewhere))] == ["ok"]
+
+
+def test_what_the_operator_sees_of_the_engines_counts_where_the_user_may_not_read_the_exporter() -> None:
+    hidden = replace(GOOD, dcgm=DcgmSeen(service=True, page=MAY_NOT))
+    active = TopDeployment(namespace="cams", name="gate", engine_active=0.4)
+    seen = replace(hidden, top=TOP.model_copy(update={"deployments": [active]}))
+    assert [f.level for f in gpus.dcgm(hidden)] == ["unseen"]
+    assert [f.level for f in gpus.dcgm(seen)] == ["ok"]
 
 
 def test_the_text_has_a_sign_a_topic_and_the_remedy_below() -> None:

@@ -112,6 +112,11 @@ def test_a_count_that_the_sum_does_not_give_is_the_operators_word() -> None:
     assert "what binds: scaling.maxReplicas: the demand needs more" in lines
 
 
+def test_a_count_above_what_is_needed_now_waits_for_the_window() -> None:
+    lines = told(story(seen(row=row(demand_fps=300.0))), "Why so many replicas")
+    assert any(line.startswith("what binds: what was needed when it was decided; less is needed now") for line in lines)
+
+
 def test_without_a_capacity_there_is_no_sum_and_no_threshold() -> None:
     made = seen()
     del made.obj["status"]["groups"][0]["framesPerSecondPerReplica"]

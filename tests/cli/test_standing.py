@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from yolofleet.api.conditions import Reason
 from yolofleet.cli.remedies import TO_DO
 from yolofleet.cli.standing import Told, standing
+from yolofleet.cli.status import show
 from yolofleet.render.events import ALARMING
 
 WELL = {"Ready": "Serving", "EngineReady": "EngineReady", "Placed": "Placed"}
@@ -92,5 +95,43 @@ def test_every_alarm_has_a_next_step() -> None:
 
 
 def test_no_next_step_is_for_a_reason_that_nobody_gives() -> None:
-    scaling = {"CapacityUnknown", "SignalsMissing", "AtMaxReplicas", "AutoscalerIgnored"}
+    scaling = {"SignalsMissing", "AtMaxReplicas", "AutoscalerIgnored"}
     assert set(TO_DO) - scaling <= {reason.value for reason in Reason}
+
+
+def test_one_reason_is_told_once_in_its_fullest_words() -> None:
+    given = obj(
+        ready=0,
+        Ready=("False", "NotServing"),
+        EngineReady=("False", "NoRoom"),
+        Placed=("False", "NoRoom"),
+    )
+    given["status"]["conditions"][2]["message"] = "no slice is free: the longest words of all"
+    out = io.StringIO()
+    show([standing(given)], Console(file=out, width=300, no_color=True), namespaces=False)
+    lines = out.getvalue().splitlines()
+    assert [line.strip() for line in lines[:2]] == [
+        "NAME  READY  FPS    SLICES        ENGINE       STATE",
+        "gate  0/2    -/720  2/2x 1g.10gb  EngineReady  not serving",
+    ]
+    told = [line for line in lines if "NoRoom" in line]
+    assert told == ["  EngineReady=False, Placed=False NoRoom: no slice is free: the longest words of all"]
+    assert sum("free a slice" in line for line in lines) == 1
+
+
+def test_a_message_cannot_steer_the_terminal() -> None:
+    given = obj(ready=0, Ready=("False", "NotServing"))
+    given["status"]["conditions"][0]["message"] = "\x1b[2J\x07gone"
+    out = io.StringIO()
+    show([standing(given)], Console(file=out, width=300, no_color=True), namespaces=False)
+    assert "gone" in out.getvalue()
+    assert not {"\x1b", "\x07"} & set(out.getvalue())
+
+
+@pytest.mark.parametrize(("width", "columns"), [(60, 4), (100, 6)])
+def test_a_narrow_terminal_gets_a_table_that_fits(width, columns) -> None:
+    out = io.StringIO()
+    show([standing(obj())], Console(file=out, width=width, no_color=True), namespaces=False)
+    lines = out.getvalue().splitlines()
+    assert len(lines[0].split()) == columns
+    assert len(lines) == 2

@@ -26,7 +26,6 @@ TO_DO = {
     "ModelNotLoaded": "read the pod's log: `kubectl logs -l yolofleet.dev/deployment=NAME --all-containers`",
     "HeldBack": "mend what holds the successor back; the former engine serves meanwhile",
     "InvalidSpec": "mend the field that the message names, or upgrade the operator",
-    "CapacityUnknown": "send frames, or set scaling.minReplicas: nobody knows yet what a replica can do",
     "SignalsMissing": "read what is missing; replicas are held until the operator can see again",
     "AtMaxReplicas": "raise scaling.maxReplicas, or allow a larger profile, if more demand is to be served",
     "AutoscalerIgnored": "delete the HorizontalPodAutoscaler, or set scaling.mode to External",

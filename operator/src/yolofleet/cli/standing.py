@@ -12,7 +12,7 @@ Object = dict[str, Any]
 ENDS = ("Ready", "EngineReady", "Placed")
 """Conditions that must be True, and Progressing must not be."""
 ALWAYS_TOLD = frozenset({"AutoscalerIgnored", "AtMaxReplicas", "SignalsMissing"})
-NO_TROUBLE = frozenset({"NotMeasured", "Suspended", "External"})
+NO_TROUBLE = frozenset({"NotMeasured", "CapacityUnknown", "Suspended", "External"})
 """Reasons for which a condition is not True, and nobody has to do anything."""
 
 

@@ -111,7 +111,17 @@ def words(row: Standing, out: Console) -> None:
         return
     out.print()
     out.print(cell(f"{row.namespace}/{row.name}: {row.verdict}", "bold"), soft_wrap=True)
+    for alike in by_reason(heard):
+        kinds = ", ".join(f"{condition.type}={condition.status}" for condition in alike)
+        fullest = max(alike, key=lambda condition: len(condition.message))
+        out.print(cell(f"  {kinds} {fullest.reason}: {fullest.message}"))
+        if fullest.to_do:
+            out.print(cell(f"    → {printable(fullest.to_do).replace('NAME', row.name)}", "cyan"))
+
+
+def by_reason(heard: Sequence[Told]) -> list[list[Told]]:
+    """Return conditions that have one reason together: it is told once, in its fullest words."""
+    found: dict[str, list[Told]] = {}
     for condition in heard:
-        out.print(cell(f"  {condition.type}={condition.status} {condition.reason}: {condition.message}"))
-        if condition.to_do:
-            out.print(cell(f"    → {printable(condition.to_do).replace('NAME', row.name)}", "cyan"))
+        found.setdefault(condition.reason, []).append(condition)
+    return list(found.values())

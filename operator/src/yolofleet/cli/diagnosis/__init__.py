@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from yolofleet.api.top import Top
+
 Object = dict[str, Any]
 Level = Literal["ok", "warn", "fail", "unseen"]
 T = TypeVar("T")
@@ -57,7 +59,7 @@ class Facts:
     schemas: Fact[Mapping[str, Object] | None] = NOT_ASKED
     """Installed schemas by kind; None: the group is not there."""
     operator: Fact[Object | None] = NOT_ASKED
-    top: Fact[None] = NOT_ASKED
+    top: Fact[Top] = NOT_ASKED
     settings: Fact[Object | None] = NOT_ASKED
     nodes: Fact[list[Object]] = NOT_ASKED
     dcgm: Fact[DcgmSeen] = NOT_ASKED

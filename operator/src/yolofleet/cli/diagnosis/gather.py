@@ -11,6 +11,7 @@ import aiohttp
 import yaml
 
 from yolofleet.api import API_VERSION, GROUP, VERSION
+from yolofleet.api.top import Top
 from yolofleet.cli.diagnosis import DcgmSeen, Fact, Facts, Object, Unseen
 from yolofleet.cli.diagnosis.rights import NEEDED, Right
 from yolofleet.cli.live import Asking, Operator
@@ -132,12 +133,11 @@ async def _settings(kube: Kube, operator: Operator) -> Object | None:
     return read if isinstance(read, dict) else None
 
 
-async def _top(cluster: Cluster, operator: Operator) -> Fact[None]:
+async def _top(cluster: Cluster, operator: Operator) -> Fact[Top]:
     try:
-        await Asking(cluster, operator).ask()
+        return await Asking(cluster, operator).ask()
     except (NotLiveError, CannotAskError, ApiServerError) as error:
         return Unseen(str(error))
-    return None
 
 
 async def _dcgm(kube: Kube, settings: Object) -> DcgmSeen:

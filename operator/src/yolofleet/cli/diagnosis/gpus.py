@@ -161,11 +161,21 @@ def dcgm(facts: Facts) -> tuple[Finding, ...]:
         told = "no DCGM exporter: nobody sees how active the engines are; scaling goes by Triton's figures alone"
         remedy = "install it with NVIDIA's GPU operator, and name its Service in the chart's `dcgm` values"
         return (Finding(topic, "warn", told, remedy),)
+    if isinstance(seen.page, Unseen) and (names := _active_rows(facts)):
+        told = f"the operator sees how active the engines are ({', '.join(names[:4])})"
+        return (Finding(topic, "ok", told),)
     if isinstance(seen.page, Unseen):
         told = f"the exporter's page could not be read: {seen.page.why}"
         remedy = "look at its pods; to read it through the API server one needs `get services/proxy` there"
         return (Finding(topic, "unseen", told, remedy),)
     return _of_page(seen.page, facts)
+
+
+def _active_rows(facts: Facts) -> list[str]:
+    """Return the deployments of which the operator sees the engines' activity."""
+    if isinstance(facts.top, Unseen):
+        return []
+    return [row.name for row in facts.top.deployments if row.engine_active is not None]
 
 
 def series(page: str) -> list[tuple[str, Mapping[str, str]]]:

@@ -12,7 +12,7 @@ from yolofleet.cli.standing import number, standing
 
 BINDS = {
     "FollowingDemand": "the demand",
-    "AtMinReplicas": "scaling.minReplicas: less would do, if the bound were lower",
+    "AtMinReplicas": "scaling.minReplicas: the demand asks for no more",
     "MinReplicas": "scaling.minReplicas",
     "AtMaxReplicas": "scaling.maxReplicas: the demand needs more",
     "StabilizingDown": "the window of scaling.scaleDown: less has been needed for too short a time",
@@ -123,9 +123,16 @@ def _replicas(seen: Seen) -> list[str]:
     )
     lines += _arithmetic(figures, desired)
     lines.append(f"bounds: scaling.minReplicas {scaling.get('minReplicas')}, maxReplicas {scaling.get('maxReplicas')}")
-    lines.append(f"what binds: {BINDS.get(reason, reason)}")
+    lines.append(f"what binds: {_binds(reason, figures, desired)}")
     lines += _thresholds(figures, desired, scaling)
     return lines if not seen.not_live else [*lines, f"(figures from status, not live: {seen.not_live})"]
+
+
+def _binds(reason: str, figures: Sum, desired: int) -> str:
+    """Say what keeps the count from being another one; the figures may have moved on since it was decided."""
+    if reason == "FollowingDemand" and figures.needed is not None and figures.needed < desired:
+        return "what was needed when it was decided; less is needed now, and replicas go only after a window of that"
+    return BINDS.get(reason, reason)
 
 
 def _arithmetic(figures: Sum, desired: int) -> list[str]:
