@@ -125,3 +125,22 @@ def test_a_pipe_gets_no_colour_and_no_broken_lines(tmp_path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: no kubeconfig at")
     assert "\x1b" not in done.stderr
+
+
+def test_a_flag_may_bear_the_name_of_a_verb() -> None:
+    told = parsed(["top", "-n", "status", "--sort", "busy"])
+    assert (told.verb, told.namespace, told.sort) == ("top", "status", "busy")
+
+
+def test_the_version_is_told(capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("kubectl-yolofleet ")
+
+
+def test_nothing_said_is_a_line_of_usage(capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed([])
+    assert ended.value.code == 2
+    assert "usage: kubectl yolofleet" in capsys.readouterr().err

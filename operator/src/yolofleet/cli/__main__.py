@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from yolofleet.cli.printing import consoles
+from yolofleet.cli.printing import consoles, own_version, printable
 from yolofleet.cli.session import Flags, Session
 from yolofleet.errors import YolofleetError
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(verb(told.verb).run(told, Session(flags, out, err)))
     except YolofleetError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(' '.join(str(error).split()))}\n")
         return CANNOT_ASK
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -66,8 +66,9 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     common.add_argument("--context", metavar="NAME", help="the context in it to use")
     common.add_argument("-n", "--namespace", metavar="NAME", help="the namespace to look at; absent: the context's")
     parser = argparse.ArgumentParser(prog="kubectl yolofleet", description="Fleets of YOLO models on slices of GPUs.")
+    parser.add_argument("--version", action="version", version=f"kubectl-yolofleet {own_version()}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    wanted = next((argument for argument in argv if argument in VERBS), None)
+    wanted = argv[0] if argv else ""
     for name, text in VERBS.items():
         added = verbs.add_parser(name, help=text, description=f"Says {text}.", parents=[common])
         if name == wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from rich.console import Console
@@ -22,6 +23,14 @@ def consoles() -> tuple[Console, Console]:
     out = Console(width=width, highlight=False, markup=False, emoji=False, no_color=plain or None)
     err = Console(stderr=True, highlight=False, markup=False, emoji=False, no_color=plain or None, soft_wrap=True)
     return out, err
+
+
+def own_version() -> str:
+    """Return the plugin's version; `unknown` where it runs from a folder that nobody installed."""
+    try:
+        return version("yolofleet")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def printable(told: object) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 import aiohttp
@@ -15,6 +14,7 @@ from yolofleet.api.top import Top
 from yolofleet.cli.diagnosis import DcgmSeen, Fact, Facts, Object, Unseen
 from yolofleet.cli.diagnosis.rights import NEEDED, Right
 from yolofleet.cli.live import Asking, Operator
+from yolofleet.cli.printing import own_version
 from yolofleet.cli.session import Cluster
 from yolofleet.errors import ApiServerError, CannotAskError, NotLiveError
 from yolofleet.kube import Kube, Resource
@@ -52,7 +52,7 @@ async def gather(cluster: Cluster, operator: Operator) -> Facts:
     }
     found = dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
     found |= {"settings": settings, "operator": running}
-    return Facts(namespace, _own_version(), operator.namespace, account, server, **found)
+    return Facts(namespace, own_version(), operator.namespace, account, server, **found)
 
 
 _OF_NAMESPACE = {
@@ -74,13 +74,6 @@ async def _seen(what: str, asked: Awaitable[T]) -> Fact[T]:
         return Unseen(f"{what} cannot be seen: {error}")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return Unseen(f"{what} cannot be seen: {error}")
-
-
-def _own_version() -> str:
-    try:
-        return version("yolofleet")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 async def _items(kube: Kube, resource: Resource, namespace: str | None = None, selector: str = "") -> list[Object]:
