@@ -65,7 +65,8 @@ class Runner:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self.stream):
             self.step()
-        return graph.replay
+        replay: Step = graph.replay
+        return replay
 
 
 def profile_for(engine: Any, batch: int) -> int:

@@ -46,9 +46,14 @@ def write(name: str, out: Path, size: ImageSize, seed: int) -> Path:
         size_bytes=checkpoint.stat().st_size,
         origin=Origin("--model", name),
     )
-    loaded = onnx_from_yolo.load(weights, out, task="Detect", size=size, report=lambda _fraction, _words: None)
+    versions = onnx_from_yolo.prepare(weights, out, report=silent)
+    loaded = onnx_from_yolo.load(weights, versions, task="Detect", size=size, report=silent)
     loaded.export(target)
     return target
+
+
+def silent(_fraction: float, _words: str) -> None:
+    """Hear progress and say nothing."""
 
 
 def main() -> int:
