@@ -74,9 +74,11 @@ class Writer:
             for document in step.create:
                 if not await self._tried(self._create(document, outcome), step.subject, outcome):
                     return  # what comes after rests on it
-            acts = [self._apply(document, outcome) for document in step.apply]
-            acts += [self._status(step.status, outcome)] if step.status else []
-            results = [await self._tried(act, step.subject, outcome) for act in acts]
+            fresh = any(self._is_new(document) for document in step.apply)
+            results = [await self._tried(self._apply(d, outcome), step.subject, outcome) for d in step.apply]
+            # New children bring their owner's turn again at once: its status is written then, and only once.
+            if step.status and not (fresh and all(results)):
+                results.append(await self._tried(self._status(step.status, outcome), step.subject, outcome))
             if step.subject in outcome.again:
                 return  # a failed build's Job goes only after its failure is written down
             results += [await self._tried(self._delete(t, outcome), step.subject, outcome) for t in step.delete]
@@ -110,6 +112,10 @@ class Writer:
             if error.status != CONFLICT:
                 raise
             await self._meet(document)
+
+    def _is_new(self, document: Object) -> bool:
+        meta = document["metadata"]
+        return self._known.stands(document["kind"], meta["namespace"], meta["name"]) is None
 
     async def _meet(self, document: Object) -> None:
         """Take note of what has the name already; a child of ours must be ours, a claim may be anybody's."""

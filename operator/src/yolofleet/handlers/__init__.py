@@ -25,7 +25,7 @@ from yolofleet.handlers import top
 from yolofleet.handlers.fleet import Fleet
 from yolofleet.handlers.health import Health, app
 from yolofleet.handlers.metrics import Metrics
-from yolofleet.kube import Kube
+from yolofleet.kube import PAGE, Kube
 from yolofleet.observe.access import Access
 from yolofleet.observe.cache import Cache
 from yolofleet.settings import Settings
@@ -103,6 +103,7 @@ def _tune(settings: kopf.OperatorSettings) -> None:
     settings.watching.server_timeout = SERVER_TIMEOUT_S
     settings.watching.client_timeout = CLIENT_TIMEOUT_S
     settings.networking.error_backoffs = API_BACKOFFS_S
+    settings.watching.chunk_size = PAGE
     settings.scanning.disabled = True
     settings.queueing.idle_timeout = 1
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)

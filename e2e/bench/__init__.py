@@ -1,0 +1,1 @@
+"""Benchmarks: what they measure, on what, and which bar each figure must hold."""
