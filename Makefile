@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help setup prerequisites demo test test-unit test-e2e verify generate lint format types layers lock \
-        cluster-up cluster-down images images-docker image-bench clean
+        bench-operator cluster-up cluster-down images images-docker image-bench clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ lock: setup ## resolve the locks anew
 	@$(UV) pip compile -q --python-platform x86_64-manylinux_2_39 --only-binary :all: --generate-hashes \
 	  --no-emit-index-url --no-header --python-version 3.12 model_repo_builder/image/requirements.in \
 	  --override model_repo_builder/image/requirements.override -o locks/image-builder-triton.txt
+
+bench-operator: setup prerequisites ## the operator at 1,000, 5,000 and 10,000 YoloDeployments on a real API server
+	@$(PY) -m e2e.bench.operator $(BENCH_ARGS)
 
 cluster-up: setup prerequisites ## a bare cluster that stays
 	@$(PY) -m e2e.clusters up

@@ -37,7 +37,7 @@ OWN = frozenset({"leases", "ipaddresses"})
 SERVICE_CIDR = "10.96.0.0/12"
 """Room for a Service per YoloDeployment; the bench's usual range has 254 addresses."""
 WRITES = frozenset({"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"})
-_SERIES = re.compile(r'^apiserver_request_total\{(?P<labels>.*)\} (?P<value>\S+)$', re.MULTILINE)
+_SERIES = re.compile(r"^apiserver_request_total\{(?P<labels>.*)\} (?P<value>\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 Requests = Counter[tuple[str, str]]

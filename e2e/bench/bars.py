@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-PASS = 500
+PASS = 100
 """Keys of one pass of the operator: an engine whose deployments fall into two passes is written twice."""
 RSS_MIB = ((5_000, 220.0), (10_000, 260.0))
 IDLE_PERCENT = 2.0
@@ -30,9 +30,7 @@ class Bar:
 def bars(row: dict[str, Any]) -> list[Bar]:
     """Return the bars of a row; those of timing are left out where a row has no timing."""
     most = cold_limits(row)
-    found = [
-        Bar(f"requests cold: {kind}", count, most.get(kind, 0)) for kind, count in row["writes_cold"].items()
-    ]
+    found = [Bar(f"requests cold: {kind}", count, most.get(kind, 0)) for kind, count in row["writes_cold"].items()]
     found += [Bar("writes on restart", sum(row["writes_restart"].values()), 0)]
     found += [Bar("writes at rest", sum(row["writes_rest"].values()), 0)]
     if not row["timed"]:

@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -125,7 +124,7 @@ async def _steady(server: ApiServer, size: Size, running: Operator, row: Row, as
 async def _calm() -> None:
     """Wait for a quiet machine, but not for ever: the row says how loaded it was."""
     deadline = time.monotonic() + CALM_WITHIN_S
-    while host.load() > CALM_LOAD and time.monotonic() < deadline:
+    while host.load() > CALM_LOAD and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells a load average
         await asyncio.sleep(2)
 
 
@@ -183,29 +182,32 @@ def arguments(given: list[str]) -> Asked:
     parser = argparse.ArgumentParser(prog="make bench-operator BENCH_ARGS=…", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 5_000, 10_000], help="YoloDeployments")
     parser.add_argument("--engines", type=int, default=100, help="YoloEngines that they share (default 100)")
-    parser.add_argument("--pods", action="store_true", help="one Ready pod object for each, beside the Deployment's status")
+    parser.add_argument(
+        "--pods", action="store_true", help="one Ready pod object for each, beside the Deployment's status"
+    )
     parser.add_argument("--rest", type=float, default=AUDIT_S, help="seconds of rest (default: with one audit)")
     parser.add_argument("--counts-only", action="store_true", help="no timing: what a noisy machine can gate on")
     parser.add_argument("--name", default="bench-operator", help="name of the folder in the cache")
     parser.add_argument("--out", type=Path, default=OUT, help="where the rows go")
     told = parser.parse_args(given)
-    return Asked(
-        told.sizes, told.engines, told.pods, told.rest, not told.counts_only, told.name, told.out
-    )
+    return Asked(told.sizes, told.engines, told.pods, told.rest, not told.counts_only, told.name, told.out)
 
 
 def main(given: list[str]) -> int:
     """Run inside private namespaces of this command; 1 when a bar is missed."""
     asked = arguments([word for word in given if word != "--inside"])
-    binaries = build_binaries()
     if "--inside" not in given:
         prerequisites.check(tools=prerequisites.CLUSTER_TOOLS)
-        with locked(ClusterPlace(asked.name).lock):
-            flags = ["--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
-            command = [prerequisites.find_tool("unshare"), *flags, sys.executable, "-m", "e2e.bench.operator"]
-            return subprocess.run([*command, "--inside", *given], check=False).returncode
-    enter_network()
-    rows = asyncio.run(run(asked, binaries))
+        build_binaries()
+        unshare = prerequisites.find_tool("unshare")
+        flags = ["--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
+        # In place of this process: whoever ends it ends everything inside.
+        os.execv(  # noqa: S606 - no shell is wanted
+            unshare, [unshare, *flags, sys.executable, "-m", "e2e.bench.operator", "--inside", *given]
+        )
+    with locked(ClusterPlace(asked.name).lock):
+        enter_network()
+        rows = asyncio.run(run(asked, build_binaries()))
     missed = [bar for row in rows for bar in row["bars"] if not bar["holds"]]
     print(f"{asked.out}: {'every bar holds' if not missed else f'{len(missed)} bars missed'}")
     return 1 if missed else 0

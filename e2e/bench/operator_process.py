@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import aiohttp
 import yaml
@@ -108,6 +109,10 @@ class Operator:
             self.process.wait(10)
 
 
+def _spawn(command: list[str], output: BinaryIO, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env)
+
+
 @asynccontextmanager
 async def operator(server: ApiServer) -> AsyncIterator[Operator]:
     """Start the operator with the chart's settings and rights, and end it afterwards."""
@@ -120,7 +125,7 @@ async def operator(server: ApiServer) -> AsyncIterator[Operator]:
     with log.open("ab") as output:
         command = [sys.executable, "-m", "yolofleet.handlers", "--settings", str(settings)]
         started = time.monotonic()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env)
+        process = _spawn(command, output, env)
     async with aiohttp.ClientSession() as session:
         made = Operator(process, f"http://127.0.0.1:{port}", started, session, log)
         try:

@@ -133,9 +133,7 @@ async def beat(server: ApiServer, size: Size) -> None:
     index = 0
     while True:
         await asyncio.sleep(HEARTBEAT_S / size.nodes)
-        await _say(
-            server, NODE, None, f"h100-{index % size.nodes:04d}", {"conditions": [_ready(datetime.now(UTC))]}
-        )
+        await _say(server, NODE, None, f"h100-{index % size.nodes:04d}", {"conditions": [_ready(datetime.now(UTC))]})
         index += 1
 
 
@@ -207,8 +205,7 @@ async def _served(server: ApiServer, item: Object) -> None:
     told = {"Available": "MinimumReplicasAvailable", "Progressing": "NewReplicaSetAvailable"}
     message = f'ReplicaSet "{meta["name"]}-6d4b8c7f9d" has successfully progressed.'
     conditions = [
-        {"type": kind, "status": "True", "reason": reason, "message": message, **since}
-        for kind, reason in told.items()
+        {"type": kind, "status": "True", "reason": reason, "message": message, **since} for kind, reason in told.items()
     ]
     await _say(server, DEPLOYMENT, meta["namespace"], meta["name"], status | {"conditions": conditions})
 

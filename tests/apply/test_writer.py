@@ -280,6 +280,31 @@ async def test_a_status_is_patched_by_its_difference_and_then_stands(server, wri
     assert len(server.asked) == count, "no Event without a change either"
 
 
+async def test_the_status_waits_for_the_turn_that_new_children_bring(server, writer, gate):
+    write = StatusWrite(GATE, {"replicas": 1}, (event(),))
+    first = await writer.carry_out(wave(Step(GATE, apply=(deployment(),), status=write)))
+    assert first.written == {("apply", "Deployment"): 1}
+    assert first.done == {GATE}
+    second = await writer.carry_out(wave(Step(GATE, apply=(deployment(),), status=write)))
+    assert second.written == {("status", "YoloDeployment"): 1, ("create", "Event"): 1}
+
+
+async def test_the_status_does_not_wait_for_children_that_only_change(server, writer, gate):
+    await applied(writer, deployment(1))
+    outcome = await writer.carry_out(
+        wave(Step(GATE, apply=(deployment(2),), status=StatusWrite(GATE, {"replicas": 1}, ())))
+    )
+    assert outcome.written == {("apply", "Deployment"): 1, ("status", "YoloDeployment"): 1}
+
+
+async def test_the_status_does_not_wait_for_a_child_that_was_refused(server, writer, gate):
+    server.faults.append(Fault("PATCH", "services", 403))
+    service = hashed({"kind": "Service", "metadata": {"name": "gate", "namespace": "cams"}, "spec": {}})
+    write = StatusWrite(GATE, {"replicas": 1}, ())
+    outcome = await writer.carry_out(wave(Step(GATE, apply=(deployment(), service), status=write)))
+    assert outcome.written == {("apply", "Deployment"): 1, ("status", "YoloDeployment"): 1}
+
+
 async def test_events_follow_their_status(server, writer, gate):
     outcome = await told(writer, {"replicas": 1}, event(1), event(2))
     assert outcome.written == {("status", "YoloDeployment"): 1, ("create", "Event"): 2}

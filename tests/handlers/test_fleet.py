@@ -122,6 +122,16 @@ async def test_each_object_is_written_once(server, kube):
     assert len(written) == len(set(written))
 
 
+async def test_a_fleet_that_starts_takes_together_those_that_share_an_engine(server, kube):
+    for number in range(6):
+        other = yolodeployment(engine={"maxBatchSize": 8 + number % 2})
+        server.put(other | {"metadata": {"name": f"gate-{number}", "namespace": "cams"}})
+    fleet = made(kube)
+    await fleet.load()
+    order = [key.name for _ in range(6) for key in fleet.cache.dirty.take(1)]
+    assert order == ["gate-0", "gate-2", "gate-4", "gate-1", "gate-3", "gate-5"]
+
+
 async def test_a_published_engine_is_served_and_then_nothing_is_left_to_write(server, kube):
     fleet = await serving_fleet(server, kube)
     (deployment,) = server.all("Deployment")

@@ -184,6 +184,30 @@ def test_engines_are_found_by_owner_and_forgotten(cache) -> None:
     assert cache.owned("uid-yard") == ()
 
 
+def test_serving_pods_are_their_deployments_and_not_their_engines(cache) -> None:
+    cache.put("Pod", child("Pod", "serving", deployment="gate", engine="e-1"))
+    cache.put("Pod", child("Pod", "building", engine="e-1"))
+    assert [p["metadata"]["name"] for p in cache.labelled("Pod", "cams", ENGINE_LABEL, "e-1")] == ["building"]
+    assert [p["metadata"]["name"] for p in cache.labelled("Pod", "cams", DEPLOYMENT_LABEL, "gate")] == ["serving"]
+
+
+def test_nothing_is_left_of_what_is_gone(cache) -> None:
+    for n in range(3):
+        cache.put("Pod", child("Pod", f"pod-{n}", deployment=f"gate-{n}"))
+    cache.put("YoloEngine", engine("gate", "yard"))
+    for n in range(3):
+        cache.remove("Pod", child("Pod", f"pod-{n}", version=6, deployment=f"gate-{n}"))
+    cache.remove("YoloEngine", engine("gate", "yard", version=6))
+    assert (cache._by_mark, cache._by_owner) == ({}, {})
+
+
+def test_what_kubectl_applied_last_is_not_kept_twice(cache) -> None:
+    obj = at(5, yolodeployment())
+    obj["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "team": "gates"}
+    cache.put("YoloDeployment", obj)
+    assert cache.get(GATE)["metadata"]["annotations"] == {"team": "gates"}
+
+
 def test_only_engines_of_which_something_changed_are_stale(cache) -> None:
     cache.put("Job", child("Job", engine="e-1"))
     assert cache.stale_engines == {ENGINE}

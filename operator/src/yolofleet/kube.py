@@ -18,7 +18,8 @@ from kubernetes.aio.client import ApiClient, Configuration
 from yolofleet.errors import ApiServerError
 
 FIELD_MANAGER = "yolofleet"
-PAGE = 500
+PAGE = 100
+"""Objects of a page; 500 of them, once as text and once as dictionaries, would be most of the memory ever needed."""
 REQUEST_TIMEOUT_S = 30.0
 MOST_TEXT = 4 * 2**20
 WATCH_ONLY_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
@@ -119,7 +120,7 @@ class Kube:
     async def pages(
         self, resource: Resource, *, namespace: str | None = None, selector: str = "", metadata_only: bool = False
     ) -> AsyncIterator[Object]:
-        """Yield the pages of a LIST, 500 objects each; every page is a List object with its metadata."""
+        """Yield the pages of a LIST; every page is a List object with its metadata."""
         params = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         accept = LIST_ONLY_METADATA if metadata_only else "application/json"
         while True:

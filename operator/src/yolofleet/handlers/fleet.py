@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
+import orjson
 
 from yolofleet.api.recipe import Builder
 from yolofleet.apply.writer import Outcome, Writer
@@ -32,8 +33,9 @@ from yolofleet.settings import Settings
 log = logging.getLogger(__name__)
 
 DEBOUNCE_S = 0.01
-BITE = 500
-"""Keys of one pass: a change in a fleet that is just starting waits for seconds, not for all of it."""
+BITE = 100
+"""Keys of one pass: a change in a fleet that is just starting waits for a second, not for all of it, and what a pass
+makes of its keys (a hundred times more than the cache keeps of them) does not add up."""
 RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
 MAX_DOUBLINGS = 10
@@ -98,9 +100,18 @@ class Fleet:
             for namespace in self.namespaces if resource.namespaced else (None,):
                 version = await relist(self._kube, self.cache, resource, namespace)
                 self._versions[(resource.kind, namespace)] = version
-        self.cache.dirty.add(*self.cache.all("YoloDeployment"), *self.cache.all("YoloEngine"))
+        listed = self.cache.dirty.take(len(self.cache.dirty))
+        self.cache.dirty.add(*self._by_engine(), *self.cache.all("YoloEngine"), *sorted(listed))
         self._health.synced = len(self.cache.dirty) == 0  # nothing to do is done
         log.info("listed", extra={resource.plural: len(self.cache.all(resource.kind)) for resource in KINDS})
+
+    def _by_engine(self) -> list[Key]:
+        """Return all YoloDeployments, those together that ask for the same: a shared engine gets its owners at once."""
+        asked = {
+            key: (key.namespace, orjson.dumps([obj["spec"].get(part) for part in ("model", "engine")]), key.name)
+            for key, obj in self.cache.all("YoloDeployment").items()
+        }
+        return sorted(asked, key=lambda key: asked[key])
 
     async def run(self) -> None:
         """Run passes, reflectors, audits and progress polls until cancelled."""

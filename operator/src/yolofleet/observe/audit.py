@@ -50,11 +50,7 @@ async def _listed(kube: Kube, resource: Resource, namespace: str | None) -> _Lis
 
 def _behind(cache: Cache, kind: str, namespace: str | None, listed: _Listed) -> set[Key]:
     """Return keys that the server knows newer than we do, and keys that only we still have."""
-    known = {
-        key: int(obj["metadata"]["resourceVersion"])
-        for key, obj in cache.all(kind).items()
-        if not namespace or key.namespace == namespace
-    }
+    known = {key: version for key, version in cache.all(kind).versions() if not namespace or key.namespace == namespace}
     stale = {key for key, version in listed.objects.items() if known.get(key, -1) < version}
     gone = {key for key, version in known.items() if key not in listed.objects and version <= listed.version}
     return stale | gone

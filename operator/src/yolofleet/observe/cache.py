@@ -10,23 +10,18 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
+from yolofleet.observe.packed import Key, Packed
 from yolofleet.observe.resources import AUTOSCALER, trimmed
 from yolofleet.render.meta import DEPLOYMENT_LABEL, ENGINE_LABEL
 
 Object = dict[str, Any]
+At = TypeVar("At")
 TARGET = "scaleTargetRef"
 """Autoscalers are found by what they scale, as children by their labels."""
 
-
-class Key(NamedTuple):
-    """A kind, a namespace ('' for cluster-scoped kinds) and a name."""
-
-    kind: str
-    namespace: str
-    name: str
-
+__all__ = ["TARGET", "Cache", "DirtySet", "Key", "key_of"]
 
 def key_of(kind: str, obj: Object) -> Key:
     """Return the key of an object."""
@@ -76,22 +71,22 @@ class Cache:
         self.generation = 0
         self.versions: Counter[str] = Counter()
         self.stale_engines: set[Key] = set()
-        self._objects: dict[str, dict[Key, Object]] = defaultdict(dict)
-        self._by_label: dict[tuple[str, str, str, str], set[Key]] = defaultdict(set)
-        self._by_owner: dict[str, set[Key]] = defaultdict(set)
+        self._objects: dict[str, Packed] = defaultdict(Packed)
+        self._by_mark: dict[tuple[str, str, str], tuple[Key, ...]] = {}
+        self._by_owner: dict[str, tuple[Key, ...]] = {}
 
     def get(self, key: Key) -> Object | None:
         """Return one object."""
         return self._objects[key.kind].get(key)
 
-    def all(self, kind: str) -> dict[Key, Object]:
+    def all(self, kind: str) -> Packed:
         """Return all objects of a kind; do not change it."""
         return self._objects[kind]
 
     def labelled(self, kind: str, namespace: str, label: str, value: str) -> Iterator[Object]:
         """Yield the children of one deployment or engine, in order of name."""
-        for key in sorted(self._by_label.get((kind, namespace, label, value), ())):
-            if (found := self._objects[kind].get(key)) is not None:
+        for key in sorted(self._by_mark.get((namespace, label, value), ())):
+            if key.kind == kind and (found := self._objects[kind].get(key)) is not None:
                 yield found
 
     def owned(self, uid: str) -> tuple[Key, ...]:
@@ -101,9 +96,11 @@ class Cache:
     def put(self, kind: str, obj: Object) -> bool:
         """Take an object; False when it is no news. Marks whose turn it is."""
         key = key_of(kind, obj)
-        known = self._objects[kind].get(key)
-        if known is not None and not newer(obj, known):
+        objects = self._objects[kind]
+        # Versions grow over all incarnations of a name.
+        if int(obj["metadata"]["resourceVersion"]) <= objects.version(key):
             return False
+        known = objects.get(key)
         kept = trimmed(obj | {"kind": kind})
         if known is not None:
             self._unindex(key, known)
@@ -127,17 +124,16 @@ class Cache:
 
     def _index(self, key: Key, obj: Object) -> None:
         for mark, value in _marks(obj):
-            self._by_label[(key.kind, key.namespace, mark, value)].add(key)
-        if key.kind == "YoloEngine":
-            for owner in obj["metadata"].get("ownerReferences", []):
-                self._by_owner[owner["uid"]].add(key)
+            at = (key.namespace, mark, value)
+            self._by_mark[at] = (*self._by_mark.get(at, ()), key)
+        for uid in _owners(key, obj):
+            self._by_owner[uid] = (*self._by_owner.get(uid, ()), key)
 
     def _unindex(self, key: Key, obj: Object) -> None:
         for mark, value in _marks(obj):
-            self._by_label[(key.kind, key.namespace, mark, value)].discard(key)
-        if key.kind == "YoloEngine":
-            for owner in obj["metadata"].get("ownerReferences", []):
-                self._by_owner[owner["uid"]].discard(key)
+            _drop(self._by_mark, (key.namespace, mark, value), key)
+        for uid in _owners(key, obj):
+            _drop(self._by_owner, uid, key)
 
     def _touch(self, key: Key, obj: Object) -> None:
         self.versions[key.kind] += 1
@@ -162,17 +158,28 @@ class Cache:
 
 
 def _marks(obj: Object) -> list[tuple[str, str]]:
-    """Return by which labels, or by which target, an object is found."""
+    """Return by what an object is found: an autoscaler by its target, a child by its deployment or else its engine."""
     if obj.get("kind") == AUTOSCALER:
         target = obj["spec"]["scaleTargetRef"].get("name")
         return [(TARGET, target)] if target else []
     labels = obj["metadata"].get("labels", {})
-    return [(label, labels[label]) for label in (DEPLOYMENT_LABEL, ENGINE_LABEL) if labels.get(label)]
+    # What serves bears both labels: an engine that thousands share is not asked for all of them.
+    return [(label, labels[label]) for label in (DEPLOYMENT_LABEL, ENGINE_LABEL) if labels.get(label)][:1]
 
 
-def newer(obj: Object, known: Object) -> bool:
-    """Tell whether an object replaces the known one; versions grow over all incarnations of a name."""
-    return int(obj["metadata"]["resourceVersion"]) > int(known["metadata"]["resourceVersion"])
+def _owners(key: Key, obj: Object) -> set[str]:
+    if key.kind != "YoloEngine":
+        return set()
+    return {owner["uid"] for owner in obj["metadata"].get("ownerReferences", [])}
+
+
+def _drop(index: dict[At, tuple[Key, ...]], at: At, key: Key) -> None:
+    """Take a key out of an index, and what is empty with it."""
+    left = tuple(other for other in index.get(at, ()) if other != key)
+    if left:
+        index[at] = left
+    else:
+        index.pop(at, None)
 
 
 def _belongs(obj: Object) -> tuple[Any, ...]:

@@ -24,7 +24,6 @@ LONGEST_PAUSE_S = 5.0
 
 async def relist(kube: Kube, cache: Cache, resource: Resource, namespace: str | None) -> str:
     """Bring the cache in line with a full LIST, also for what is gone; return its resourceVersion."""
-    before = {key: obj for key, obj in cache.all(resource.kind).items() if not namespace or key.namespace == namespace}
     only_metadata = resource.kind in ONLY_METADATA
     version, seen = "", set()
     async for page in kube.pages(
@@ -34,8 +33,11 @@ async def relist(kube: Kube, cache: Cache, resource: Resource, namespace: str | 
         for item in page["items"]:
             seen.add(key_of(resource.kind, item))
             cache.put(resource.kind, item)
-    for key, obj in before.items():
-        if key not in seen:
+    for key, known in list(cache.all(resource.kind).versions()):
+        absent = key not in seen and (not namespace or key.namespace == namespace)
+        if (
+            absent and known <= int(version) and (obj := cache.get(key)) is not None
+        ):  # what is newer came after the list
             cache.remove(resource.kind, obj)
     return version
 

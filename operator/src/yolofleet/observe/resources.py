@@ -32,6 +32,10 @@ FOREIGN = (HPA,)
 ONLY_METADATA = frozenset({"Service", "PodDisruptionBudget", "PersistentVolumeClaim"})
 
 
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""The whole object once more, by kubectl's client-side apply."""
+
+
 def selector_of(resource: Resource) -> str:
     """Return the label selector by which a kind is listed and watched."""
     return SELECTOR if resource in CHILDREN else ""
@@ -50,6 +54,8 @@ def trimmed(obj: Object) -> Object:
         meta = {key: obj["metadata"].get(key) for key in ("namespace", "name", "uid", "resourceVersion")}
         return {"kind": AUTOSCALER, "metadata": meta, "spec": {"scaleTargetRef": _target(obj)}}
     meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    if LAST_APPLIED in (meta.get("annotations") or {}):
+        meta["annotations"] = {key: value for key, value in meta["annotations"].items() if key != LAST_APPLIED}
     kept = {"kind": obj.get("kind", ""), "metadata": meta}
     if obj.get("kind") == "Deployment":
         kept["spec"] = {"replicas": obj["spec"].get("replicas", 1)}
