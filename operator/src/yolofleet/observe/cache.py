@@ -23,6 +23,7 @@ TARGET = "scaleTargetRef"
 
 __all__ = ["TARGET", "Cache", "DirtySet", "Key", "key_of"]
 
+
 def key_of(kind: str, obj: Object) -> Key:
     """Return the key of an object."""
     meta = obj["metadata"]
