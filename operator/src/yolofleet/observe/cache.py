@@ -7,7 +7,7 @@ resourceVersion wins, so that a late event cannot undo a write that was already 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, TypeVar
@@ -63,15 +63,15 @@ class DirtySet:
 class Cache:
     """Objects by key, children by the deployment or engine they are labelled with.
 
-    `generation` counts changes of nodes and pools, `versions` changes by kind, and `stale_engines` holds the engines
-    of which something changed since an observer last looked: views are kept while these stay the same.
+    `generation` counts changes of nodes and pools; `stale_engines` holds the engines of which something changed since
+    an observer last looked, and `changed_pods` the pods: what was made of the others is kept.
     """
 
     def __init__(self) -> None:
         self.dirty = DirtySet()
         self.generation = 0
-        self.versions: Counter[str] = Counter()
         self.stale_engines: set[Key] = set()
+        self.changed_pods: set[Key] = set()
         self._objects: dict[str, Packed] = defaultdict(Packed)
         self._by_mark: dict[tuple[str, str, str], tuple[Key, ...]] = {}
         self._by_owner: dict[str, tuple[Key, ...]] = {}
@@ -137,7 +137,8 @@ class Cache:
             _drop(self._by_owner, uid, key)
 
     def _touch(self, key: Key, obj: Object) -> None:
-        self.versions[key.kind] += 1
+        if key.kind == "Pod":
+            self.changed_pods.add(key)
         if key.kind in ("Node", "MigPool"):
             self.generation += 1
             self.dirty.add(*self._objects["YoloDeployment"], *self._objects["MigPool"])

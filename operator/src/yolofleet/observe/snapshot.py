@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from yolofleet.api.build import Progress
 from yolofleet.observe import reading
 from yolofleet.observe.cache import TARGET, Cache, Key
+from yolofleet.observe.devices import Devices
 from yolofleet.observe.resources import AUTOSCALER
 from yolofleet.planning.memory import Memory
 from yolofleet.planning.pools import SliceUse, slice_uses
@@ -46,7 +47,7 @@ class Observer:
         self._cache = cache
         self._policy = policy
         self._engines: dict[Name, EngineView] = {}
-        self._used: tuple[int, Mapping[tuple[str, str], int]] = (-1, {})
+        self._devices = Devices(cache)
         self._nodes: tuple[int, tuple[NodeView, ...], tuple[PoolView, ...]] = (-1, (), ())
         self._progress: dict[Name, Progress] = {}
         self._refusals: dict[Key, tuple[Refusal, ...]] = {}
@@ -73,7 +74,7 @@ class Observer:
             engines_due=due,
             pools_due=any(key.kind in ("MigPool", "Node", "YoloDeployment") for key in keys) and bool(pools),
             builds_running=len(running),
-            devices_used=self._devices_used(),
+            devices_used=self._devices.used(),
         )
         return snapshot, tuple(self._unreadable[key] for key in sorted(keys) if key in self._unreadable)
 
@@ -115,7 +116,7 @@ class Observer:
 
     def slices(self) -> tuple[SliceUse, ...]:
         """Return what all nodes offer, and how much of it this fleet holds."""
-        return slice_uses(self._nodes_and_pools()[0], self._devices_used())
+        return slice_uses(self._nodes_and_pools()[0], self._devices.used())
 
     def stages(self) -> Mapping[str, int]:
         """Count the engines by stage: Published when done, Waiting before the first build."""
@@ -214,21 +215,6 @@ class Observer:
 
     def _by_owner(self, deployments: list[DeploymentView]) -> dict[str, tuple[Name, ...]]:
         return {d.uid: tuple((key.namespace, key.name) for key in self._cache.owned(d.uid)) for d in deployments}
-
-    def _devices_used(self) -> Mapping[tuple[str, str], int]:
-        stamp = self._cache.versions["Pod"]
-        if self._used[0] != stamp:
-            self._used = (stamp, self._counted())
-        return self._used[1]
-
-    def _counted(self) -> Mapping[tuple[str, str], int]:
-        used: Counter[tuple[str, str]] = Counter()
-        for pod in self._cache.all("Pod").values():
-            node = pod["spec"].get("nodeName")
-            if node and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
-                for limits in pod["spec"]["limits"]:
-                    used.update({(node, resource): count for resource, count in reading.devices(limits).items()})
-        return used
 
 
 def _unreadable(key: Key, obj: Object, error: Exception) -> UnreadableView:
