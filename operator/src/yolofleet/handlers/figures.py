@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from yolofleet.handlers.exposition import Gauges, Row
 from yolofleet.observe.cache import Key
 from yolofleet.planning.memory import Figures as FpsFigures
 from yolofleet.planning.plan import DeploymentPlan
@@ -140,11 +141,7 @@ class Figures(Collector):
         known = [(key.namespace, key.name, figure) for key, figure in list(self._known.items())]
         yield _demand(known)
         for name, told, value in GAUGES:
-            family = GaugeMetricFamily(name, told, labels=OBJECT)
-            for namespace, deployment, figure in known:
-                if (seen := value(figure)) is not None:
-                    family.add_metric((namespace, deployment), seen)
-            yield family
+            yield Gauges(name, told, OBJECT, partial(_one_each, known, value))
         yield _conditions(known)
         yield self._counted()
         yield self._slices()
@@ -173,21 +170,28 @@ class Figures(Collector):
 Known = list[tuple[str, str, Figure]]
 
 
-def _demand(known: Known) -> Metric:
-    labels = (*OBJECT, "kind")
-    family = GaugeMetricFamily("yolofleet_demand_frames_per_second", "Frames that are asked for.", labels=labels)
+def _one_each(known: Known, value: Value) -> Iterator[Row]:
     for namespace, deployment, figure in known:
-        told = figure.demand
-        for kind, value in (("declared", told.declared), ("observed", told.observed), ("planned", told.planned)):
-            if value is not None:
-                family.add_metric((namespace, deployment, kind), value)
-    return family
+        if (seen := value(figure)) is not None:
+            yield (namespace, deployment), seen
+
+
+def _demand(known: Known) -> Metric:
+    def rows() -> Iterator[Row]:
+        for namespace, deployment, figure in known:
+            told = figure.demand
+            for kind, value in (("declared", told.declared), ("observed", told.observed), ("planned", told.planned)):
+                if value is not None:
+                    yield (namespace, deployment, kind), value
+
+    return Gauges("yolofleet_demand_frames_per_second", "Frames that are asked for.", (*OBJECT, "kind"), rows)
 
 
 def _conditions(known: Known) -> Metric:
+    def rows() -> Iterator[Row]:
+        for namespace, deployment, figure in known:
+            for told in figure.conditions:
+                yield (namespace, deployment, *told), 1
+
     labels = (*OBJECT, "type", "status", "reason")
-    family = GaugeMetricFamily("yolofleet_condition", "The conditions as they stand.", labels=labels)
-    for namespace, deployment, figure in known:
-        for told in figure.conditions:
-            family.add_metric((namespace, deployment, *told), 1)
-    return family
+    return Gauges("yolofleet_condition", "The conditions as they stand.", labels, rows)

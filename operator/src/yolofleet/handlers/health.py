@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
+from yolofleet.handlers.exposition import pieces
 from yolofleet.handlers.metrics import Metrics
 from yolofleet.observe.audit import Finding
 
@@ -49,8 +51,14 @@ def app(health: Health, metrics: Metrics) -> web.Application:
         ready = health.synced and not health.ailments(time.monotonic())
         return web.Response(text="ok" if ready else "not synced yet", status=200 if ready else 503)
 
-    async def serve_metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def serve_metrics(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE_LATEST})
+        await response.prepare(request)
+        for piece in pieces(metrics.registry):
+            await response.write(piece)
+            await asyncio.sleep(0)  # a large page must not keep the passes waiting
+        await response.write_eof()
+        return response
 
     made = web.Application()
     made.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", serve_metrics)])
