@@ -101,7 +101,7 @@ def may(cluster: Cluster, *asked: str) -> bool:
 
 
 def test_upgrade_rollback_uninstall_and_install_lose_no_frame(fleet: Fleet, restored: Cluster, tmp_path: Path) -> None:
-    """A field comes with an upgrade and goes with the rollback, the chart goes and comes: pods and frames stay."""
+    """A field comes and goes, the chart goes and comes, another builder makes the engine anew: every frame arrives."""
     restored.kubectl("label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
     fleet.deploy("gate", engine=TINY)
     fleet.wait_serving("gate")
@@ -118,6 +118,7 @@ def test_upgrade_rollback_uninstall_and_install_lose_no_frame(fleet: Fleet, rest
 
     restored.helm("rollback", "yolofleet", str(old["revision"]), "--namespace", SYSTEM, "--wait", "--timeout", "3m")
     assert release(restored)["chart"] == old["chart"]
+    wait_for("the field to go", lambda: "siteNote" not in fleet.get("ydep", "gate")["spec"], timeout_s=30)
     with pytest.raises(CommandFailedError, match="siteNote"):
         note(fleet)
     by_hand = next_definition(ROOT / f"crds/{DEFINITION}.yaml")
@@ -133,9 +134,14 @@ def test_upgrade_rollback_uninstall_and_install_lose_no_frame(fleet: Fleet, rest
     fleet.wait_serving("gate")
     assert standing(fleet) == before
 
+    engine = fleet.engine_of("gate")
+    install(restored, "builds.version=next")  # what a release with another builder does to those who serve
+    wait_for("an engine of the next builder", lambda: fleet.engine_of("gate") != engine, timeout_s=120)
+    fleet.wait_serving("gate")
+
     told = cameras.end()
     print("cameras:", told)
-    assert told["answered"] == told["sent"] > RATE * 10
+    assert told["answered"] == told["sent"] > RATE * 20
     assert told["retried"] == 0, told["first_failures"]
 
 
