@@ -38,10 +38,16 @@ class Kills:
     mean_gap_s: float
     dice: random.Random
     phase: str = "start"
+    allowed: int = 0
     done: list[Kill] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     _stop: threading.Event = field(default_factory=threading.Event)
     _failure: list[BaseException] = field(default_factory=list)
+
+    def enter(self, phase: str, *, share: int) -> None:
+        """Begin a phase of the story in which so many kills more may fall."""
+        self.phase = phase
+        self.allowed += share
 
     def run(self) -> None:
         """Kill until the count is full; between kills lie 0.5 s to twice the mean gap."""
@@ -50,7 +56,8 @@ class Kills:
                 gap = self.dice.uniform(SHORTEST_GAP_S, 2 * self.mean_gap_s - SHORTEST_GAP_S)
                 if self._stop.wait(gap):
                     return
-                self._kill()
+                if len(self.done) < self.allowed:
+                    self._kill()
         except BaseException as error:  # noqa: BLE001 - it is raised where the story waits for the kills
             self._failure.append(error)
 

@@ -23,6 +23,7 @@ class Operators:
 def test_the_same_seed_kills_in_the_same_ways():
     def ways():
         with random_kills(Operators(), count=6, mean_gap_s=0.51, seed=7) as kills:
+            kills.enter("story", share=6)
             while not kills.all_done():
                 time.sleep(0.05)
         return [kill.how for kill in kills.done]
@@ -39,3 +40,11 @@ def test_a_step_down_is_seen_and_a_repeated_count_is_none():
     assert [count for _, count in replicas.seen] == [2, 4, 3, 5]
     assert replicas.fell() == [(4, 3)]
     assert replicas.fell(since=2) == []
+
+
+def test_a_phase_has_no_more_kills_than_its_share():
+    with random_kills(Operators(), count=6, mean_gap_s=0.51, seed=7) as kills:
+        kills.enter("build", share=1)
+        time.sleep(2.5)
+        assert [kill.phase for kill in kills.done] == ["build"]
+        assert not kills.all_done()
