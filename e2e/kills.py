@@ -71,7 +71,7 @@ class Kills:
 
     def _kill(self) -> None:
         delete = self.dice.random() < 0.5
-        how = wait_for("an operator to kill", lambda: self._hit(delete=delete), timeout_s=60, interval_s=0.2)
+        how = wait_for("an operator to kill", lambda: self._hit(delete=delete), timeout_s=120, interval_s=0.2)
         self.done.append(Kill(round(time.monotonic() - self.started, 1), self.phase, how))
 
     def _hit(self, *, delete: bool) -> str:
@@ -96,7 +96,7 @@ def random_kills(cluster: Cluster, *, count: int, mean_gap_s: float, seed: int) 
         yield kills
     finally:
         kills.end()
-        thread.join(70)
+        thread.join(130)
         print(f"seed {seed}: {len(kills.done)} kills:", *[f"{k.at_s:g}s {k.phase}/{k.how}" for k in kills.done])
 
 
