@@ -396,6 +396,20 @@ def test_lower_needs_are_told_while_the_window_runs() -> None:
     assert (need.replicas, need.since) == (1, NOW.isoformat())
 
 
+def test_a_need_that_nobody_can_date_is_forgotten() -> None:
+    needs = [{"replicas": 1, "since": since} for since in ("yesterday", "2020-01-01T00:00:00")]
+    status = YoloDeploymentStatus.model_validate({"scaling": {"desiredReplicas": 3, "needs": needs[:1]}})
+    odd = YoloDeploymentStatus.model_validate({"scaling": {"desiredReplicas": 3, "needs": needs[1:]}})
+    for told in (status, odd):
+        assert decided(world(replicas=3, status=told, signals=seen(10, 10, 10))).replicas == 3
+
+
+def test_an_autoscaler_that_comes_later_is_named_at_once() -> None:
+    view = world({"scaling": {"mode": "External"}, "placement": {"profiles": ["gpu"]}, "replicas": 2}, replicas=2)
+    view = later(view, decided(view))
+    assert "written by HorizontalPodAutoscaler web" in decided(replace(view, autoscalers=("web",))).message
+
+
 def test_a_status_of_another_version_is_no_hindrance() -> None:
     status = YoloDeploymentStatus.model_validate(
         {"scaling": {"desiredReplicas": 1, "reason": "MinReplicas", "message": "x"}, "groups": [{"profile": "gpu"}]}

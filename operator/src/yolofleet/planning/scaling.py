@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from yolofleet.api.conditions import Reason, Status
+from yolofleet.api.yolodeployment import LowerNeed
 from yolofleet.planning import window
 from yolofleet.planning.capacity import Capacity, kept, observed, settled
 from yolofleet.planning.memory import Figures, Memory, Shown, fps_of, recalled, shown
@@ -89,9 +90,18 @@ def remembered(view: DeploymentView) -> Memory:
     """Rebuild the memory from what stands in the cluster."""
     status = view.status.scaling
     standing = max((group.replicas for group in view.groups), default=0)
-    told = tuple(Claim(n.replicas, datetime.fromisoformat(n.since)) for n in status.needs) if status else ()
+    told = tuple(claim for need in (status.needs if status else ()) if (claim := _recalled(need)) is not None)
     base = max(status.desired_replicas if status else 0, standing)
     return Memory(base, window.below(told, base), shown=recalled(view.status))
+
+
+def _recalled(need: LowerNeed) -> Claim | None:
+    """Read a claim back; one that nobody can date is forgotten, and replicas stay longer."""
+    try:
+        since = datetime.fromisoformat(need.since)
+    except ValueError:
+        return None
+    return Claim(need.replicas, since) if since.tzinfo is not None else None
 
 
 def figures_of(view: DeploymentView) -> Figures:
@@ -286,7 +296,7 @@ def _told(view: DeploymentView, replicas: int, reason: Reason, message: str, *, 
     fresh = Shown(now, view.generation, reason, replicas, message, fps_of(figures), figures)
     told = shown(fresh, before, waits=False)
     memory = Memory(replicas, shown=told)
-    return Desired(replicas, reason, told.message, told.fps, figures, memory=memory)
+    return Desired(replicas, reason, message, told.fps, figures, memory=memory)
 
 
 def _fps(value: float) -> str:
