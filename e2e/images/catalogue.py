@@ -31,6 +31,7 @@ _ULTRALYTICS_ENV = {
     "YOLO_CONFIG_DIR": "/tmp",
     "YOLO_AUTOINSTALL": "False",
     "YOLO_OFFLINE": "True",
+    "ORT_DISABLE_TELEMETRY": "1",
     "MPLCONFIGDIR": "/tmp",
 }
 _BASE_PACKAGES = ("python3", "ca-certificates")
@@ -114,7 +115,8 @@ def _triton() -> Image:
     key = _key(["tritonserver"], layers, [lock, _HERE / "tritonserver.py", *files_below(backends)])
     build = partial(lay_out_tritonserver, requirements=lock, backends=backends)
     layers.append(make_layer("tritonserver", key, below=layers, build=build))
-    return Image(image_name("triton"), tuple(layers), _PYTHON_ENV | {"OMP_NUM_THREADS": "1"})
+    environment = _PYTHON_ENV | {"OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
+    return Image(image_name("triton"), tuple(layers), environment)
 
 
 def _base() -> Layer:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -271,3 +274,12 @@ def test_half_precision_models_are_served_as_such(bench: Bench) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     stored = publish(bench, model)
     assert stored.manifest.inputs[0].data_type == "FP16"
+
+
+def test_onnx_runtime_keeps_no_book_and_calls_nobody(tmp_path: Path) -> None:
+    """From 1.29 on it writes an identifier under HOME and sends usage data, unless told before it is imported."""
+    program = "import model_repo_builder.onnx_graph, onnxruntime, time; time.sleep(0.5)"
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    here = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", program], env=environment | here, check=True, cwd=tmp_path, timeout=120)
+    assert [path.name for path in tmp_path.rglob("*")] == []

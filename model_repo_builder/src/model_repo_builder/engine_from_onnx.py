@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_repo_builder import cuda_device, onnx_graph
+from model_repo_builder import cuda_device
 from model_repo_builder.errors import Failed, Refused
-from model_repo_builder.onnx_graph import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from model_repo_builder.cuda_device import CudaDevice
+    from model_repo_builder.onnx_graph import Tensor
     from model_repo_builder.progress import Report
     from yolofleet.api.recipe import ImageSize, Precision, Target
 
@@ -250,6 +250,8 @@ class _Compiler:
         return profile
 
     def _tensor(self, told: Any) -> Tensor:
+        from model_repo_builder.onnx_graph import Tensor  # heavy, and the requests of cached builds come by here
+
         names = {
             self._trt.DataType.FLOAT: "FP32",
             self._trt.DataType.HALF: "FP16",
@@ -257,7 +259,7 @@ class _Compiler:
             self._trt.DataType.UINT8: "UINT8",
         }
         kind = names.get(told.dtype, str(told.dtype))
-        return Tensor(told.name, kind, tuple(int(dim) if dim >= 0 else onnx_graph.FREE for dim in told.shape))
+        return Tensor(told.name, kind, tuple(map(int, told.shape)))
 
     def _broken(self) -> Exception:
         words = "; ".join(self._words[-3:]) or "it gave no reason"
