@@ -104,7 +104,8 @@ class Fleet:
 
         def settled() -> bool:
             status = self.get("ydep", name).get("status", {})
-            pods = self.items("pods", f"yolofleet.dev/deployment={name}")
+            made = self.items("pods", f"yolofleet.dev/deployment={name}")
+            pods = [pod for pod in made if pod["status"].get("phase") not in ("Succeeded", "Failed")]
             return status.get("readyReplicas") == replicas and len(pods) == replicas and self._stable(name)
 
         def seen() -> object:

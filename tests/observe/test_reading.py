@@ -191,6 +191,13 @@ def test_a_pod_on_its_way_out() -> None:
     assert pod({}, deletionTimestamp="2026-01-01T00:00:00Z").terminating
 
 
+def test_a_pod_that_its_node_will_not_start_again() -> None:
+    """Its Deployment has another one made; what it says of its end is nobody's concern any more."""
+    told = pod({"phase": "Failed", "reason": "UnexpectedAdmissionError", "containerStatuses": [container()]})
+    assert told.terminating
+    assert not pod({"phase": "Running"}).terminating
+
+
 def test_an_init_container_that_says_what_is_wrong() -> None:
     failure = {"field": "store", "value": "x", "message": "the digest differs", "remedy": "delete the engine"}
     status = {"initContainerStatuses": [container("assemble", state=ended(1, json.dumps(failure)))]}

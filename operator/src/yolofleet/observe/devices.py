@@ -12,7 +12,6 @@ from yolofleet.observe.cache import Cache, Key
 Object = dict[str, Any]
 Held = tuple[tuple[tuple[str, str], int], ...]
 """Counts by node and resource."""
-ENDED = ("Succeeded", "Failed")
 
 
 class Devices:
@@ -39,7 +38,7 @@ class Devices:
 def held(pod: Object) -> Held:
     """Return what one pod holds: nothing before it has a node, nor after it has ended."""
     node = pod["spec"].get("nodeName")
-    if not node or pod.get("status", {}).get("phase") in ENDED:
+    if not node or pod.get("status", {}).get("phase") in reading.ENDED:
         return ()
     found: Counter[tuple[str, str]] = Counter()
     for limits in pod["spec"]["limits"]:

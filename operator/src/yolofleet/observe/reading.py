@@ -40,6 +40,8 @@ from yolofleet.render.meta import (
 Object = dict[str, Any]
 S = TypeVar("S", bound=ApiModel)
 _DEVICE = re.compile(r"^nvidia\.com/(gpu|mig-.+)$")
+ENDED = ("Succeeded", "Failed")
+"""Phases that a pod never leaves: a node that lost its power fails those pods that it cannot start again."""
 
 
 def node(obj: Object) -> NodeView:
@@ -147,7 +149,7 @@ def group(obj: Object) -> GroupView:
 
 
 def pod(obj: Object) -> PodView:
-    """Read a serving pod."""
+    """Read a serving pod; one that has ended is on its way out, as nobody starts it again."""
     meta, status = obj["metadata"], obj.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or []}
     scheduled = conditions.get("PodScheduled", {})
@@ -157,7 +159,7 @@ def pod(obj: Object) -> PodView:
         profile=meta.get("labels", {}).get(PROFILE_LABEL, ""),
         engine=meta.get("labels", {}).get(ENGINE_LABEL, ""),
         ready=conditions.get("Ready", {}).get("status") == "True",
-        terminating="deletionTimestamp" in meta,
+        terminating="deletionTimestamp" in meta or status.get("phase") in ENDED,
         unschedulable=scheduled.get("message", "") if unplaced else "",
         init_failure=_init_failure(status),
         crash=_crash(status),
