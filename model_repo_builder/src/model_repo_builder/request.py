@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from model_repo_builder import engine_from_onnx
 from model_repo_builder.errors import Refused, clip
 from yolofleet.api.base import ApiModel
 from yolofleet.api.recipe import engine_key
@@ -79,6 +78,8 @@ def check(request: BuildRequest) -> None:
         remedy="set spec.endpoints: [Ultralytics]",
     )
     if recipe.backend == "TensorRT":
+        from model_repo_builder import engine_from_onnx  # it needs onnx, which the operator's image has not
+
         raise engine_from_onnx.unavailable()
     _refuse_unless(
         recipe.precision == "FP32",
