@@ -17,10 +17,11 @@ from e2e.fleet import ROOT, SYSTEM, Fleet
 from e2e.waiting import wait_for
 
 NAME = "cameras"
-QUIET, BUSY = 2, 30
+QUIET, BUSY = 2, 36
+SIZE = 128
 PLAN = ((QUIET, 3), (BUSY, 24), (QUIET, 30))
 SPEC = {
-    "engine": {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}},
+    "engine": {"backend": "ONNXRuntime", "imageSize": {"height": SIZE, "width": SIZE}},
     # Two cores carry three replicas and their clients: each is planned for a tenth of what it could do.
     "scaling": {
         "maxReplicas": 3,
@@ -141,7 +142,16 @@ def _figure(page: str, pattern: str) -> float:
 def follow(fleet: Fleet) -> dict[str, Any]:
     """Send the load by its plan, show what follows, and return it; fails when the replicas did not follow."""
     plan = ",".join(f"{rate}:{seconds}" for rate, seconds in PLAN)
-    arguments = ["--address", f"{NAME}.{fleet.namespace}.svc:8001", "--model", NAME, "--plan", plan]
+    arguments = [
+        "--address",
+        f"{NAME}.{fleet.namespace}.svc:8001",
+        "--model",
+        NAME,
+        "--size",
+        str(SIZE),
+        "--plan",
+        plan,
+    ]
     client = fleet.client("load", ROOT / "e2e/clients/load.py", arguments)
     client.started()
     began, view = time.monotonic() - 1, View()

@@ -8,7 +8,8 @@ import time
 from e2e.fleet import ROOT, SYSTEM, Client, Fleet, kill_operator
 from e2e.waiting import wait_for
 
-TINY = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
+SIZE = 128
+SMALL = {"backend": "ONNXRuntime", "imageSize": {"height": SIZE, "width": SIZE}}
 WINDOW_S = 10
 SCALING = {
     "maxReplicas": 3,
@@ -16,7 +17,7 @@ SCALING = {
     "scaleDown": {"stabilizationWindowSeconds": WINDOW_S},
 }
 """A tenth of what a replica could do: two cores carry three replicas, their clients, and whatever else runs there."""
-QUIET, BUSY = 2, 24
+QUIET, BUSY = 2, 36
 METRICS = f"/api/v1/namespaces/{SYSTEM}/services/yolofleet-metrics:http/proxy/metrics"
 
 
@@ -36,13 +37,13 @@ def scaling(fleet: Fleet) -> tuple[int, str, str]:
 def load(fleet: Fleet, plan: str, *more: str) -> Client:
     """Send frames by a plan."""
     address = f"gate.{fleet.namespace}.svc:8001"
-    arguments = ["--address", address, "--model", "gate", "--plan", plan, *more]
+    arguments = ["--address", address, "--model", "gate", "--size", str(SIZE), "--plan", plan, *more]
     return fleet.client("load", ROOT / "e2e/clients/load.py", arguments)
 
 
 def test_replicas_follow_the_load_and_come_back(fleet: Fleet) -> None:
     """Open loop up and down, with the operator killed in mid-window; then a closed loop, which never queues."""
-    fleet.deploy("gate", engine=TINY, scaling=SCALING)
+    fleet.deploy("gate", engine=SMALL, scaling=SCALING)
     fleet.wait_serving("gate")
 
     client = load(fleet, f"{QUIET}:2,{BUSY}:26,{QUIET}:22")
