@@ -9,7 +9,9 @@ from e2e.fakes.dcgm_exporter.defects import Defects
 from e2e.fleet import OPERATOR, SYSTEM, Fleet, Object
 from e2e.waiting import wait_for
 
-TINY = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
+SIDE = 128
+"""Small, and yet enough work that a replica's share of busy time tells its capacity, however idle the machine."""
+TINY = {"backend": "ONNXRuntime", "imageSize": {"height": SIDE, "width": SIDE}}
 STUB, WALL = "triton_python_backend_stub", "yolofleet-story"
 _FIND = """
 for folder in /proc/[0-9]*; do

@@ -59,6 +59,10 @@ def observed(installed: BareCluster) -> Iterator[Observed]:
     rules = {file: scaled(text) for file, text in config_map(installed, "yolofleet-rules").items()}
     try:
         with layout(installed, {SLICE: SLICES}), prometheus(installed, rules) as server:
+            # A build that ends before the first scrape would be no increase of any counter.
+            wait_for(
+                "the operator to be scraped", lambda: ("pods", SYSTEM) in server.up(), timeout_s=60, seen=server.up
+            )
             faults.gate(fleet, scaling={"minReplicas": 1, "maxReplicas": 2})
             fleet.wait_serving("gate")
             faults.gate(fleet)
@@ -100,14 +104,14 @@ def load(fleet: Fleet, name: str) -> Iterator[None]:
 
 def _send(port: int, name: str, stop: threading.Event) -> None:
     """Send frames until told to stop, with a new connection every hundred frames so that both replicas get some."""
-    tensor = triton.InferInput("images", [1, 3, 64, 64], "FP32")
-    tensor.set_data_from_numpy(np.zeros((1, 3, 64, 64), np.float32))
+    tensor = triton.InferInput("images", [1, 3, faults.SIDE, faults.SIDE], "FP32")
+    tensor.set_data_from_numpy(np.zeros((1, 3, faults.SIDE, faults.SIDE), np.float32))
     while not stop.is_set():
         client = triton.InferenceServerClient(f"127.0.0.1:{port}", network_timeout=10, connection_timeout=10)
         try:
             for _ in range(100):
                 client.infer(name, [tensor])
-                stop.wait(0.02)
+                stop.wait(0.002)
         except Exception:  # noqa: BLE001 - replicas come and go in this story; what fails is counted by Triton
             stop.wait(0.2)
         finally:
