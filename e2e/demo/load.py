@@ -18,7 +18,7 @@ from e2e.waiting import wait_for
 
 NAME = "cameras"
 QUIET, BUSY = 2, 36
-SIZE = 128
+SIZE = 192
 PLAN = ((QUIET, 3), (BUSY, 24), (QUIET, 30))
 SPEC = {
     "engine": {"backend": "ONNXRuntime", "imageSize": {"height": SIZE, "width": SIZE}},

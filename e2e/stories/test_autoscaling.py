@@ -8,7 +8,7 @@ import time
 from e2e.fleet import ROOT, SYSTEM, Client, Fleet, kill_operator
 from e2e.waiting import wait_for
 
-SIZE = 128
+SIZE = 192
 SMALL = {"backend": "ONNXRuntime", "imageSize": {"height": SIZE, "width": SIZE}}
 WINDOW_S = 10
 SCALING = {
