@@ -25,6 +25,8 @@ SYSTEM = "yolofleet-system"
 CONTROL_NODE = "node1"
 BUILDER_IMAGE = image_name("builder")
 OPERATOR = "app.kubernetes.io/name=yolofleet,app.kubernetes.io/component=operator"
+TINY: Object = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
+"""The engine of stories that are not about engines: built and answered quickly."""
 RESTRICTED: Object = {
     "runAsNonRoot": True,
     "runAsUser": 1000,

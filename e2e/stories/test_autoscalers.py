@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 
 from e2e.autoscalers import autoscaler, metrics_api, wait_for_hpa
-from e2e.fleet import Fleet
+from e2e.fleet import TINY, Fleet
 from e2e.waiting import wait_for
 
-TINY = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
 QUIET_S = 7  # the HPA looks every 3 s: a fight would show
 
 

@@ -12,10 +12,9 @@ import pytest
 
 from e2e.clusters.kubectl import CommandFailedError
 from e2e.clusters.protocol import Cluster
-from e2e.fleet import CHART, OPERATOR, ROOT, SYSTEM, Fleet, Object, install
+from e2e.fleet import CHART, OPERATOR, ROOT, SYSTEM, TINY, Fleet, Object, install
 from e2e.waiting import wait_for
 
-TINY = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
 RATE = 20.0
 NEXT_VERSION = "99.0.0"
 NEW_FIELD = """\

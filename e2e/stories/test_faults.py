@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from e2e.fleet import ROOT, SYSTEM, Fleet, kill_operator, operator_down, operator_up
+from e2e.fleet import ROOT, SYSTEM, TINY, Fleet, kill_operator, operator_down, operator_up
 from e2e.waiting import wait_for
 
 UNDISTURBED = {
@@ -16,7 +16,6 @@ UNDISTURBED = {
     "Progressing": ("False", "Stable"),
     "ScalingActive": ("True", "AtMinReplicas"),
 }
-TINY = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
 
 
 def stage(fleet: Fleet) -> str:

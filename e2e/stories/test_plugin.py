@@ -15,10 +15,9 @@ import pytest
 import yaml
 
 from e2e.clusters.kubectl import CommandFailedError
-from e2e.fleet import ROOT, SYSTEM, Fleet, url_of
+from e2e.fleet import ROOT, SYSTEM, TINY, Fleet, url_of
 from e2e.waiting import wait_for
 
-TINY = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
 METRICS = f"/api/v1/namespaces/{SYSTEM}/services/yolofleet-metrics:http/proxy/metrics"
 TOP = f"/api/v1/namespaces/{SYSTEM}/services/yolofleet-metrics:top/proxy/top"
 SLICE = "nvidia.com/mig-1g.10gb"

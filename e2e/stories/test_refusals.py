@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from e2e.fleet import ROOT, Fleet, layout
+from e2e.fleet import ROOT, TINY, Fleet, layout
 
-TINY = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
 AT_ONCE = {"scaleDown": {"stabilizationWindowSeconds": 0}}
 WEIGHTS = ROOT / "model_repo_builder/src/model_repo_builder/weights/yolo26n-shapes.pt"
 

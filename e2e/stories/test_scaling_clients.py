@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import time
 
-from e2e.fleet import ROOT, Client, Fleet, url_of
+from e2e.fleet import ROOT, TINY, Client, Fleet, url_of
 from e2e.waiting import wait_for
 
-TINY = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
 CLIENTS, RATE = 40, 0.5
 ONE = {"streams": 1, "framesPerSecond": "1"}
 WINDOW_S = 40

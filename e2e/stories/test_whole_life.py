@@ -8,11 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.fleet import Fleet, Object
+from e2e.fleet import TINY, Fleet, Object
 from e2e.kills import Kills, random_kills, watched_replicas
 from e2e.waiting import wait_for
 
-TINY = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
 AWAY_S = 60
 BASE_FPS, RUSH_FPS = 4, 70
 LOW, HIGH = 2, 3
