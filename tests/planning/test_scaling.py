@@ -13,7 +13,9 @@ from tests.planning.worlds import NOW, PUBLISHED, deployment, engine, group, nod
 from yolofleet.api.conditions import Reason
 from yolofleet.api.curve import Curve, CurvePoint
 from yolofleet.api.yolodeployment import Group, YoloDeploymentStatus
-from yolofleet.planning.capacity import Capacity, of_curve
+from yolofleet.api.yoloengine import YoloEngineStatus
+from yolofleet.planning.capacity import Capacity
+from yolofleet.planning.fitting import Worths
 from yolofleet.planning.judging import Judged
 from yolofleet.planning.plan import plan
 from yolofleet.planning.scaling import Desired, decide
@@ -227,9 +229,14 @@ def test_the_curve_is_read_at_the_objective_on_its_lower_edge() -> None:
             for batch, fps, ms in points
         ],
     )
-    assert of_curve(curve, profile="gpu", p99_ms=50) == Capacity(360.0, "Estimated")
-    assert of_curve(curve, profile="gpu", p99_ms=5) is None
-    assert of_curve(curve, profile="1g.10gb", p99_ms=50) is None
+    asked = spec(objective={"p99LatencyMilliseconds": 55}), spec(objective={"p99LatencyMilliseconds": 5})
+    made = engine(asked[0], status=YoloEngineStatus(curve=curve))
+    worths = Worths(snapshot(engines=(made,)).curves)
+    near, strict = (deployment(asked=one) for one in asked)
+    assert worths.capacity(near, "gpu", ()) == worths.capacity(near, "gpu", ("X",)) == Capacity(360.0, "Estimated")
+    assert worths.capacity(strict, "gpu", ()) is None
+    assert worths.capacity(near, "1g.10gb", ()) is None
+    assert worths.capacity(near, "gpu", ("Y",)) is None
 
 
 # The window

@@ -159,7 +159,7 @@ class Placement(ApiModel):
     pool_ref: PoolRef = Field(default_factory=PoolRef)
     """The MigPool whose nodes may serve."""
     profiles: Annotated[list[Profile], Unique, as_set(max_items=16)] = Field(default_factory=list)
-    """MIG profiles (`1g.10gb`), or `gpu` for whole GPUs; the smallest that is offered is taken; none: any."""
+    """MIG profiles (`1g.10gb`), or `gpu` for whole GPUs; the one whose curve serves best is taken; none: any."""
     products: Annotated[list[Product], Unique, as_set(max_items=16)] = Field(default_factory=list)
     """GPU products as node label `nvidia.com/gpu.product` has them; none: any."""
     priority_class_name: Annotated[str, text(253, r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")] = ""

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from yolofleet.api.base import SHA256, ApiModel, as_map, cel, text, with_cel
+from yolofleet.api.base import SHA256, ApiModel, as_atomic, as_map, cel, text, with_cel
 from yolofleet.api.build import Artifact, Failure, Percent, Stage
 from yolofleet.api.conditions import Condition
 from yolofleet.api.curve import Curve
@@ -54,6 +54,8 @@ class YoloEngineStatus(ApiModel):
     """Why the last build did not work."""
     curve: Curve | None = None
     """What a slice is worth to this engine."""
+    curves: Annotated[list[Curve], as_atomic(max_items=16)] | None = None
+    """What slices of other kinds are worth to it: an engine without a target serves on any."""
     conditions: Annotated[list[Condition], as_map("type", max_items=16)] = Field(default_factory=list)
     """Built, Verified, Measured, Ready."""
 

@@ -22,6 +22,7 @@ from yolofleet.kube import Kube, Resource
 from yolofleet.observe import progress
 from yolofleet.observe.audit import audit
 from yolofleet.observe.cache import Cache, Key
+from yolofleet.observe.neighbours import Neighbours
 from yolofleet.observe.reflector import reflect, relist
 from yolofleet.observe.resources import CHILDREN, FOREIGN, MIGPOOL, OWN, YOLODEPLOYMENT, YOLOENGINE
 from yolofleet.observe.snapshot import Observer
@@ -81,6 +82,8 @@ class Fleet:
             stale_s=float(settings.scaling.stale_seconds),
         )
         self._observer = Observer(self.cache, policy)
+        self._neighbours = Neighbours(self.cache)
+        self._observer.foreign = self._neighbours.used
         self._writer = Writer(kube, _Known(self.cache), (YOLODEPLOYMENT, YOLOENGINE, MIGPOOL, *CHILDREN))
         metrics.dirty.set_function(lambda: len(self.cache.dirty))  # also while a pass hangs
         metrics.figures.slices = self._observer.slices
@@ -125,6 +128,7 @@ class Fleet:
             tasks.create_task(self._audits())
             tasks.create_task(self._follow_builds())
             tasks.create_task(self._follower.run(self._kube))
+            tasks.create_task(self._neighbours.run(self._kube, needed=lambda: bool(self._observer.curves)))
 
     async def _passes(self) -> None:
         while True:

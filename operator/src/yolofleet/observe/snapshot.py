@@ -17,6 +17,7 @@ from yolofleet.observe import reading
 from yolofleet.observe.cache import TARGET, Cache, Key
 from yolofleet.observe.devices import Devices
 from yolofleet.observe.resources import AUTOSCALER
+from yolofleet.planning.curves import Curves
 from yolofleet.planning.memory import Memory
 from yolofleet.planning.pools import SliceUse, slice_uses
 from yolofleet.planning.signals import Signals
@@ -54,7 +55,9 @@ class Observer:
         self._told: set[Key] = set()
         self._unreadable: dict[Key, UnreadableView] = {}
         self._memories: dict[Key, Memory] = {}
+        self.curves = Curves()
         self.signals: Callable[[DeploymentView], Signals | None] = lambda _view: None
+        self.foreign: Callable[[], Mapping[tuple[str, str], int]] = dict
 
     def look(self, keys: frozenset[Key], now: datetime) -> tuple[Snapshot, tuple[UnreadableView, ...]]:
         """Return the snapshot for these keys, and the objects among them that cannot be read."""
@@ -75,6 +78,8 @@ class Observer:
             pools_due=any(key.kind in ("MigPool", "Node", "YoloDeployment") for key in keys) and bool(pools),
             builds_running=len(running),
             devices_used=self._devices.used(),
+            devices_foreign=self.foreign() if self.curves else {},
+            curves=self.curves,
         )
         return snapshot, tuple(self._unreadable[key] for key in sorted(keys) if key in self._unreadable)
 
@@ -173,12 +178,14 @@ class Observer:
         stale, self._cache.stale_engines = self._cache.stale_engines, set()
         for key in stale | self._told:
             self._engines.pop((key.namespace, key.name), None)
+            self.curves.drop(key.namespace, key.name)
             self._unreadable.pop(key, None)
             obj = self._cache.get(key)
             if obj is None or "deletionTimestamp" in obj["metadata"]:
                 continue
             if (view := self._read(key, obj, partial(self._engine, key, obj))) is not None:
                 self._engines[(key.namespace, key.name)] = view
+                self.curves.put(key.namespace, key.name, view.spec.recipe, view.status)
         self._told.clear()
         return dict(self._engines)
 

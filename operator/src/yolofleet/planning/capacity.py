@@ -1,4 +1,4 @@
-"""What one replica is worth: its engine's measured curve at the objective, or what it was last seen to carry."""
+"""What one replica is worth: what its curve says at the objective, or what it was last seen to carry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from yolofleet.api.curve import Curve
 from yolofleet.api.yolodeployment import YoloDeploymentStatus
 from yolofleet.planning.signals import ReplicaSignals, Signals
 
@@ -25,19 +24,6 @@ class Capacity:
 
     fps: float
     origin: Origin
-
-
-def of_curve(curve: Curve | None, *, profile: str, p99_ms: int) -> Capacity | None:
-    """Return the best throughput of the curve within the objective, on its lower edge; None without one."""
-    if curve is None or curve.profile != profile:
-        return None
-    fits = [
-        p.frames_per_second
-        for p in curve.points
-        if p.endpoint == "Ultralytics" and p.p99_microseconds <= p99_ms * 1000 and p.instances == 1
-    ]
-    fps = max(fits, default=0) * (1 - float(curve.error))
-    return Capacity(fps, curve.source) if fps > 0 else None
 
 
 def observed(signals: Signals | None) -> float | None:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from yolofleet.api.conditions import Reason
-from yolofleet.api.recipe import Builder, Recipe, Target, engine_key, engine_name
+from yolofleet.api.recipe import Builder, Target, engine_key, engine_name
 from yolofleet.api.sources import Source
-from yolofleet.api.yolodeployment import Calibration, YoloDeploymentSpec
+from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
+from yolofleet.planning.curves import recipe_from
 from yolofleet.planning.placing import Choice
 from yolofleet.planning.snapshot import EngineView
 
@@ -47,26 +48,11 @@ def unsupported(spec: YoloDeploymentSpec) -> Verdict | None:
 
 def wish(spec: YoloDeploymentSpec, *, builder: Builder, target: Target | None) -> Wish:
     """Return the engine that a spec asks for on a target."""
-    engine = spec.engine
-    recipe = Recipe(
-        weights=spec.model.identity,
-        task=spec.model.task,
-        backend=engine.backend,
-        precision=engine.effective_precision,
-        image_size=engine.image_size,
-        max_batch_size=engine.max_batch_size,
-        endpoints=spec.endpoints,
-        calibration=_calibration(engine.calibration) if engine.calibration else None,
-    )
+    recipe = recipe_from(spec)
     key = engine_key(recipe=recipe, target=target, builder=builder)
     source = Source.model_validate(spec.model.model_dump(exclude={"task"}))
     made = YoloEngineSpec(key=key, source=source, recipe=recipe, target=target, builder=builder)
     return Wish(engine_name(key), made)
-
-
-def _calibration(calibration: Calibration) -> str:
-    """Return what stands for the calibration frames in a key: which they are, and how many are taken."""
-    return f"{calibration.source.identity} x{calibration.images}"
 
 
 def target_of(spec: YoloDeploymentSpec, choice: Choice, labels: Mapping[str, str]) -> Target | Verdict | None:

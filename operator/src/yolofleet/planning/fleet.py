@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from yolofleet.api.curve import Curve
@@ -43,12 +43,12 @@ class FleetPlan:
 
 def plan_fleet(fleet: Fleet) -> FleetPlan:
     """Plan a file's deployments on its products; unknown products are refused with what is known."""
-    gpus = {one.product: _gpu(one.product) for one in fleet.products}
-    offered = {(name, one.profile): one for name, gpu in gpus.items() for one in gpu.profiles if _plain(one)}
+    gpus = {one.product: known_gpu(one.product) for one in fleet.products}
+    offered = {(name, one.profile): one for name, gpu in gpus.items() for one in gpu.profiles if plain(one)}
     stock = [
         Product(
             one.product,
-            lattice_of(gpus[one.product], [worth.profile for worth in gpus[one.product].profiles if _plain(worth)]),
+            lattice_of(gpus[one.product], [worth.profile for worth in gpus[one.product].profiles if plain(worth)]),
             float(one.per_gpu_hour),
             one.gpus,
         )
@@ -56,10 +56,11 @@ def plan_fleet(fleet: Fleet) -> FleetPlan:
     ]
     curves = {model.name: tuple(model.curves) for model in fleet.models}
     told = [sized(_ask(one, curves), offered) for one in fleet.deployments]
-    return _packed(stock, told, {one.name: one.priority for one in fleet.deployments})
+    return packed(stock, told, {one.name: one.priority for one in fleet.deployments})
 
 
-def _packed(stock: list[Product], told: list[Sized], priority: Mapping[str, int]) -> FleetPlan:
+def packed(stock: Sequence[Product], told: Sequence[Sized], priority: Mapping[str, int]) -> FleetPlan:
+    """Pack what was sized on the products there are, and say what came of it."""
     servable = [one.need for one in told if one.need.rates]
     found = pack_by_priority(stock, servable, priority)
     real = {product.name for product in stock}
@@ -96,13 +97,14 @@ def _ask(one: FleetDeployment, curves: Mapping[str, tuple[Curve, ...]]) -> Ask:
     )
 
 
-def _gpu(product: str) -> Gpu:
+def known_gpu(product: str) -> Gpu:
+    """Return a product's capabilities; what no table knows is refused with what is known."""
     found = gpu_of(product)
     if isinstance(found, Unknown):
         raise Refused(field="products[].product", value=product, message=found.message, remedy="name a known product")
     return found
 
 
-def _plain(one: Capability) -> bool:
+def plain(one: Capability) -> bool:
     """Leave slices with media extensions to those who need them: one per GPU, and scarce."""
     return not one.name.attributes

@@ -1,11 +1,13 @@
-"""Which profile a deployment gets: the first that Ready nodes really offer and that the spec allows."""
+"""Which profile a deployment gets, of those that Ready nodes really offer and the spec allows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from yolofleet.api.conditions import Reason
+from yolofleet.planning.fitting import Lot, NoFit, Room, Worths, fit, lots_of
 from yolofleet.planning.pools import shared_out
 from yolofleet.planning.profiles import Offer, offers, same_profile, size_of
 from yolofleet.planning.snapshot import DeploymentView, NodeView, PoolView
@@ -26,6 +28,7 @@ class Choice:
     why: str
     nodes: tuple[str, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    products: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,12 @@ class NoChoice:
 
 @dataclass(frozen=True)
 class Stall:
-    """What one pool's own nodes offer, and the labels by which pods find them."""
+    """What one pool's own nodes offer, by kind too; the labels by which pods find them; prices, if all are told."""
 
     offers: tuple[Offer, ...]
     node_selector: tuple[tuple[str, str], ...] = ()
+    lots: tuple[Lot, ...] = ()
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 Market = Mapping[str, Stall]
@@ -52,14 +57,32 @@ def market(nodes: Iterable[NodeView], pools: Iterable[PoolView]) -> Market:
     """Lay out what every pool offers; where no MigPool is named `default`, that pool is every node."""
     everywhere = tuple(nodes)
     stalls = {
-        pool.name: Stall(offers(own), tuple(sorted(pool.spec.node_selector.match_labels.items())))
+        pool.name: _stall(
+            pool.name,
+            offers(own),
+            tuple(sorted(pool.spec.node_selector.match_labels.items())),
+            {one.product: float(one.per_gpu_hour) for one in pool.spec.costs},
+        )
         for pool, own, _ in shared_out(pools, everywhere)
     }
-    return {DEFAULT_POOL: Stall(offers(everywhere))} | stalls
+    return stalls if DEFAULT_POOL in stalls else {DEFAULT_POOL: _stall(DEFAULT_POOL, offers(everywhere))} | stalls
 
 
-def choose(deployment: DeploymentView, offered: Market) -> Choice | NoChoice:
-    """Choose the profile: the one in use while it stays allowed and offered, else the smallest."""
+def _stall(
+    pool: str,
+    offered: tuple[Offer, ...],
+    node_selector: tuple[tuple[str, str], ...] = (),
+    told: Mapping[str, float] = MappingProxyType({}),
+) -> Stall:
+    lots = lots_of(pool, offered)
+    priced = all(lot.product in told for lot in lots)  # half of the prices say nothing about which is cheaper
+    return Stall(offered, node_selector, lots, dict(told) if priced else {})
+
+
+def choose(
+    deployment: DeploymentView, offered: Market, worths: Worths | None = None, room: Room | None = None
+) -> Choice | NoChoice:
+    """Choose the profile: by the curves where there are some; else the one in use while it can be, or the smallest."""
     spec = deployment.spec.placement
     stall = offered.get(spec.pool_ref.name)
     if stall is None:
@@ -67,6 +90,9 @@ def choose(deployment: DeploymentView, offered: Market) -> Choice | NoChoice:
             Reason.POOL_NOT_FOUND,
             f"placement.poolRef.name: no MigPool is named {spec.pool_ref.name!r}; create it, or name another",
         )
+    found = _by_curves(deployment, stall, worths or Worths(), room or Room({}, {}))
+    if isinstance(found, Choice):
+        return found
     allowed = [offer for offer in stall.offers if _allowed(offer, spec.profiles, spec.products)]
     if not allowed:
         return NoChoice(Reason.NO_MATCHING_PROFILE, _nothing(spec.profiles, spec.products, stall.offers))
@@ -77,16 +103,31 @@ def choose(deployment: DeploymentView, offered: Market) -> Choice | NoChoice:
     exact = deployment.spec.engine.backend == "TensorRT"
     alike = [o for o in allowed if (o.profile, o.resource) == (first.profile, first.resource)]
     alike = [o for o in alike if o.product == first.product] if exact else alike
-    return _chosen(first, alike, stall, kept=first.profile in current)
+    why = "already serving on it" if first.profile in current else "the smallest profile that is offered and allowed"
+    return _chosen(first, alike, stall, f"{why}; by its curves none serves: {found}" if found else why)
 
 
-def _allowed(offer: Offer, profiles: list[str], products: list[str]) -> bool:
+def _by_curves(deployment: DeploymentView, stall: Stall, worths: Worths, room: Room) -> Choice | str:
+    """Return what the curves choose; in words why none of them serves, "" where nobody knows."""
+    placement = deployment.spec.placement
+    if len(placement.profiles) == 1 or worths.ask(deployment) is None:
+        return ""
+    lots = [lot for lot in stall.lots if _allowed(lot, placement.profiles, placement.products)]
+    found = fit(deployment, lots, worths=worths, room=room, costs=stall.costs)
+    if isinstance(found, NoFit):
+        return found.why
+    taken = found.candidate
+    room.take(taken.lots, taken.count - (taken.holds if taken.serving else 0))
+    alike = [offer for lot in taken.lots for offer in lot.offers]
+    return _chosen(alike[0], alike, stall, found.why)
+
+
+def _allowed(offer: Offer | Lot, profiles: list[str], products: list[str]) -> bool:
     profile_fits = not profiles or any(same_profile(asked, offer.profile) for asked in profiles)
     return profile_fits and (not products or offer.product in products)
 
 
-def _chosen(first: Offer, alike: list[Offer], stall: Stall, *, kept: bool) -> Choice:
-    why = "already serving on it" if kept else "the smallest profile that is offered and allowed"
+def _chosen(first: Offer, alike: list[Offer], stall: Stall, why: str) -> Choice:
     return Choice(
         profile=first.profile,
         resource=first.resource,
@@ -97,6 +138,7 @@ def _chosen(first: Offer, alike: list[Offer], stall: Stall, *, kept: bool) -> Ch
         why=f"{first.profile}: {why}",  # no counts: each node that comes or goes would change every status
         nodes=tuple(sorted({offer.node for offer in alike})),
         labels=first.labels,
+        products=tuple(sorted({offer.product for offer in alike if offer.product})),
     )
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from yolofleet.api.recipe import Target
 from yolofleet.planning.building import EnginePlan, step
-from yolofleet.planning.capacity import Capacity, of_curve
+from yolofleet.planning.capacity import Capacity
 from yolofleet.planning.engines import Verdict, Wish, target_of, unsupported, verdict, wish
+from yolofleet.planning.fitting import Room, Worths
 from yolofleet.planning.judging import Judgement, judge
 from yolofleet.planning.placing import Choice, Market, NoChoice, choose, market
 from yolofleet.planning.pools import PoolPlan, pool_plans
@@ -79,7 +80,8 @@ def plan(snapshot: Snapshot) -> Plan:
     """Decide for every deployment and engine of the snapshot; same snapshot, same plan."""
     ordered = sorted(snapshot.deployments, key=lambda d: (d.namespace, d.name))
     offered = market(snapshot.nodes, snapshot.pools)
-    deployments = tuple(plan_deployment(view, snapshot, offered) for view in ordered)
+    worths, room = Worths(snapshot.curves), Room(snapshot.devices_used, snapshot.devices_foreign)
+    deployments = tuple(plan_deployment(view, snapshot, offered, worths, room) for view in ordered)
     return Plan(deployments, plan_owners(deployments, snapshot), plan_engines(snapshot), _pools(snapshot))
 
 
@@ -89,13 +91,15 @@ def _pools(snapshot: Snapshot) -> tuple[PoolPlan, ...]:
     return pool_plans(snapshot.pools, snapshot.nodes, snapshot.devices_used)
 
 
-def plan_deployment(view: DeploymentView, snapshot: Snapshot, offered: Market) -> DeploymentPlan:
+def plan_deployment(
+    view: DeploymentView, snapshot: Snapshot, offered: Market, worths: Worths, room: Room
+) -> DeploymentPlan:
     """Decide for one deployment; what serves now goes on serving until its successor can."""
-    choice = choose(view, offered)
+    choice = choose(view, offered, worths, room)
     asked = _asked(view, choice, snapshot)
     engine = snapshot.engines.get((view.namespace, asked.name)) if isinstance(asked, Wish) else None
     profile = choice.profile if isinstance(choice, Choice) else next((g.profile for g in view.groups), "")
-    measured = _measured(view, profile, engine)
+    measured = worths.capacity(view, profile, choice.products if isinstance(choice, Choice) else ())
     wanted = decide(view, profile=profile, measured=measured, now=snapshot.taken_at, stale_s=snapshot.policy.stale_s)
     state = verdict(engine, name=asked.name) if isinstance(asked, Wish) else asked
     groups, kept = _groups(view, choice, wanted, engine if state.ok else None, snapshot)
@@ -110,11 +114,6 @@ def plan_deployment(view: DeploymentView, snapshot: Snapshot, offered: Market) -
         profile=profile,
         measured=measured,
     )
-
-
-def _measured(view: DeploymentView, profile: str, engine: EngineView | None) -> Capacity | None:
-    curve = engine.status.curve if engine is not None else None
-    return of_curve(curve, profile=profile, p99_ms=view.spec.objective.p99_latency_milliseconds)
 
 
 def _asked(view: DeploymentView, choice: Choice | NoChoice, snapshot: Snapshot) -> Wish | Verdict:
@@ -165,8 +164,9 @@ def _surges(
 
 
 def _spare(choice: Choice, snapshot: Snapshot) -> bool:
-    """Tell whether a replica more than now fits, as far as other people's pods leave room."""
-    return sum(snapshot.devices_used.get((node, choice.resource), 0) for node in choice.nodes) < choice.offered
+    """Tell whether a replica more than now fits, beside other people's pods as far as they are seen."""
+    at = [(node, choice.resource) for node in choice.nodes]
+    return sum(snapshot.devices_used.get(n, 0) + snapshot.devices_foreign.get(n, 0) for n in at) < choice.offered
 
 
 def plan_owners(deployments: tuple[DeploymentPlan, ...], snapshot: Snapshot) -> tuple[EngineOwners, ...]:

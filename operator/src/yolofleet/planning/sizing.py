@@ -77,7 +77,7 @@ def sized(ask: Ask, offered: Mapping[Kind, Capability]) -> Sized:
     rates: dict[Kind, float] = {}
     out: dict[Kind, str] = {}
     for kind, worth in offered.items():
-        found = _forbidden(ask, kind, worth) or _rate(ask, kind)
+        found = _forbidden(ask, kind, worth) or rate_on(ask, kind)
         if isinstance(found, Rate):
             rates[kind] = found.fps
         else:
@@ -97,7 +97,8 @@ def _forbidden(ask: Ask, kind: Kind, worth: Capability) -> str | None:
     return None
 
 
-def _rate(ask: Ask, kind: Kind) -> Rate | str:
+def rate_on(ask: Ask, kind: Kind) -> Rate | str:
+    """Return what a slice of this kind may be planned with, or in words why nothing."""
     curve = _curve(ask.curves, kind)
     return rate_of(curve, ask) if curve else f"no curve for {kind[1]} of {kind[0]} yet"
 

@@ -16,6 +16,7 @@ from yolofleet.api.migpool import MigPoolSpec
 from yolofleet.api.recipe import Builder
 from yolofleet.api.yolodeployment import YoloDeploymentSpec, YoloDeploymentStatus
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
+from yolofleet.planning.curves import Curves
 from yolofleet.planning.memory import Memory
 from yolofleet.planning.signals import Signals
 
@@ -175,7 +176,8 @@ class Policy:
 class Snapshot:
     """The world at `taken_at`: the deployments and engines whose turn it is, and all nodes and pools.
 
-    `devices_used` counts, by node and resource, the devices that this fleet's own pods hold.
+    `devices_used` counts, by node and resource, the devices that this fleet's own pods hold, `devices_foreign` those
+    of other people's pods, as far as they are seen; `curves` is what engines are worth, by recipe.
     """
 
     taken_at: datetime
@@ -189,6 +191,8 @@ class Snapshot:
     pools_due: bool = False
     builds_running: int = 0
     devices_used: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    devices_foreign: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    curves: Curves = field(default_factory=Curves)
     version: int = SNAPSHOT_VERSION
 
 

@@ -1,0 +1,84 @@
+"""Which devices other people's pods hold: asked node by node, now and then, for their pods are not watched."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+
+from yolofleet.errors import ApiServerError
+from yolofleet.kube import Kube
+from yolofleet.observe import reading
+from yolofleet.observe.cache import Cache
+from yolofleet.observe.devices import held
+from yolofleet.observe.resources import POD, trimmed
+from yolofleet.render.meta import MANAGED_BY, MANAGER
+
+Object = dict[str, Any]
+log = logging.getLogger(__name__)
+
+PERIOD_S = 15.0
+EACH_S = 0.1
+"""A node's turn: a thousand nodes are asked within two minutes, and nobody feels it."""
+FORBIDDEN = 403
+MOST = "1000"
+"""Pods of one node; kubelets run a few hundred at most."""
+RUNNING = "status.phase!=Succeeded,status.phase!=Failed"
+
+
+class Neighbours:
+    """The devices of other people's pods, by node and resource; what was never seen counts for nothing."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._held: dict[str, Counter[tuple[str, str]]] = {}
+        self._forbidden = False
+
+    def used(self) -> Mapping[tuple[str, str], int]:
+        """Return the counts as they were last seen."""
+        total: Counter[tuple[str, str]] = Counter()
+        for counts in self._held.values():
+            total.update(counts)
+        return total
+
+    async def run(self, kube: Kube, *, needed: Callable[[], bool], pause_s: float = PERIOD_S) -> None:
+        """Ask for ever, while somebody needs it and it is allowed."""
+        while not self._forbidden:
+            if needed():
+                await self.look(kube)
+            await asyncio.sleep(pause_s)
+
+    async def look(self, kube: Kube, *, each_s: float = EACH_S) -> None:
+        """Ask for the pods of every node that offers devices."""
+        names = sorted(key.name for key, obj in self._cache.all("Node").items() if reading.node(obj).devices)
+        self._held = {name: counts for name, counts in self._held.items() if name in names}
+        for name in names:
+            try:
+                self._held[name] = await ask(kube, name)
+            except (ApiServerError, aiohttp.ClientError, TimeoutError, OSError) as error:
+                if getattr(error, "status", 0) == FORBIDDEN:
+                    self._forbidden = True
+                    told = "may not list all pods: slices that other people's pods hold count as free"
+                    log.warning(told, extra={"error": str(error)})
+                    return
+                log.info("pods of a node not seen", extra={"node": name, "error": str(error)})
+            await asyncio.sleep(each_s)
+
+
+async def ask(kube: Kube, node: str) -> Counter[tuple[str, str]]:
+    """Return the devices that pods on one node hold, without this fleet's own."""
+    params = {
+        "fieldSelector": f"spec.nodeName={node},{RUNNING}",
+        "labelSelector": f"{MANAGED_BY}!={MANAGER}",
+        "limit": MOST,
+        "resourceVersion": "0",  # from the API server's memory
+    }
+    told = await kube.request("GET", POD.path(), params=params)
+    counts: Counter[tuple[str, str]] = Counter()
+    for pod in told.get("items") or []:
+        counts.update(dict(held(trimmed(pod | {"kind": "Pod"}))))
+    return counts

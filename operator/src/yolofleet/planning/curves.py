@@ -1,0 +1,116 @@
+"""Which curves speak for a deployment: those of its namespace's engines that are made by the same recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from yolofleet.api.curve import Curve
+from yolofleet.api.recipe import Recipe
+from yolofleet.api.yolodeployment import YoloDeploymentSpec
+from yolofleet.api.yoloengine import YoloEngineStatus
+
+RecipeId = tuple[str, ...]
+"""A namespace and all parts of a recipe: target and builder are left out, for what a curve is of says its product."""
+
+
+def recipe_id(namespace: str, recipe: Recipe) -> RecipeId:
+    """Return what engines of one recipe have in common."""
+    size = recipe.image_size
+    return (
+        namespace,
+        recipe.weights,
+        recipe.task,
+        recipe.backend,
+        recipe.precision,
+        f"{size.height}x{size.width}",
+        str(recipe.max_batch_size),
+        ",".join(sorted(recipe.endpoints)),
+        recipe.calibration or "",
+    )
+
+
+def home_of(namespace: str, spec: YoloDeploymentSpec) -> RecipeId:
+    """Return where the curves of a deployment are kept: its recipe's id, told without making the recipe."""
+    engine = spec.engine
+    size = engine.image_size
+    return (
+        namespace,
+        spec.model.identity,
+        spec.model.task,
+        engine.backend,
+        engine.effective_precision,
+        f"{size.height}x{size.width}",
+        str(engine.max_batch_size),
+        ",".join(sorted(spec.endpoints)),
+        _calibration(spec) or "",
+    )
+
+
+def _calibration(spec: YoloDeploymentSpec) -> str | None:
+    """Return what stands for the calibration frames in a key: which they are, and how many are taken."""
+    told = spec.engine.calibration
+    return f"{told.source.identity} x{told.images}" if told else None
+
+
+def recipe_from(spec: YoloDeploymentSpec) -> Recipe:
+    """Return the recipe that a spec asks for."""
+    engine = spec.engine
+    return Recipe(
+        weights=spec.model.identity,
+        task=spec.model.task,
+        backend=engine.backend,
+        precision=engine.effective_precision,
+        image_size=engine.image_size,
+        max_batch_size=engine.max_batch_size,
+        endpoints=spec.endpoints,
+        calibration=_calibration(spec),
+    )
+
+
+def served(curve: Curve) -> Curve:
+    """Leave the points at one instance: so replicas serve."""
+    points = [point for point in curve.points if point.instances == 1]
+    return curve if len(points) == len(curve.points) else curve.model_copy(update={"points": points})
+
+
+def told_by(status: YoloEngineStatus) -> tuple[Curve, ...]:
+    """Return all curves of one engine, as replicas serve it."""
+    first = (status.curve,) if status.curve is not None else ()
+    return tuple(served(curve) for curve in (*first, *(status.curves or ())))
+
+
+class Curves:
+    """Curves by recipe, kept up engine by engine; those of one recipe in order of the engines' names."""
+
+    def __init__(self, engines: Iterable[tuple[str, str, Recipe, YoloEngineStatus]] = ()) -> None:
+        self._home: dict[tuple[str, str], RecipeId] = {}
+        self._told: dict[RecipeId, dict[str, tuple[Curve, ...]]] = {}
+        for namespace, name, recipe, status in engines:
+            self.put(namespace, name, recipe, status)
+
+    def put(self, namespace: str, name: str, recipe: Recipe, status: YoloEngineStatus) -> None:
+        """Take what an engine's status says now."""
+        self.drop(namespace, name)
+        if curves := told_by(status):
+            home = self._home[namespace, name] = recipe_id(namespace, recipe)
+            self._told.setdefault(home, {})[name] = curves
+
+    def drop(self, namespace: str, name: str) -> None:
+        """Forget an engine."""
+        if (home := self._home.pop((namespace, name), None)) is not None:
+            del self._told[home][name]
+            if not self._told[home]:
+                del self._told[home]
+
+    def at(self, home: RecipeId) -> tuple[Curve, ...]:
+        """Return the curves of one recipe."""
+        told = self._told.get(home, {})
+        return tuple(curve for name in sorted(told) for curve in told[name])
+
+    def __bool__(self) -> bool:
+        return bool(self._told)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Curves) and self._told == other._told
+
+    __hash__ = None  # type: ignore[assignment]

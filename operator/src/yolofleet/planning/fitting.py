@@ -1,0 +1,298 @@
+"""Which of the slices that exist serve a deployment best by its curves: objective, then demand, then least of a GPU.
+
+What runs is kept unless it cannot serve, or another kind is clearly better: a move costs an engine and a rollout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+from yolofleet.api.recipe import Endpoint
+from yolofleet.planning.capabilities import Gpu, Unknown, gpu_of, resolve
+from yolofleet.planning.capacity import Capacity
+from yolofleet.planning.curves import Curves, RecipeId, home_of
+from yolofleet.planning.profiles import WHOLE, Offer, same_profile, size_of, slug
+from yolofleet.planning.scaling import figures_of
+from yolofleet.planning.sizing import Ask, Rate, rate_of, rate_on
+from yolofleet.planning.snapshot import DeploymentView
+
+CLEARLY = 0.75
+"""A running kind goes for one that costs so much of it, or leaves so much of the shortfall, or less."""
+NO_CURVE = "no curve for it yet"
+Used = Mapping[tuple[str, str], int]
+"""Devices that are held, by node and resource."""
+
+
+@dataclass(frozen=True)
+class Lot:
+    """The slices of one kind that a pool's nodes offer."""
+
+    pool: str
+    profile: str
+    resource: str
+    product: str
+    offers: tuple[Offer, ...]
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """Return what tells lots apart."""
+        return self.pool, self.resource, self.profile, self.product
+
+
+def lots_of(pool: str, offers: Iterable[Offer]) -> tuple[Lot, ...]:
+    """Put offers of one kind together, smallest profile first, ties by product."""
+    found: dict[tuple[str, str, str], list[Offer]] = {}
+    for offer in offers:
+        found.setdefault((offer.profile, offer.resource, offer.product or ""), []).append(offer)
+    ordered = sorted(found, key=lambda kind: (*size_of(kind[0]), kind[1:]))
+    return tuple(Lot(pool, *kind, tuple(found[kind])) for kind in ordered)
+
+
+class Room:
+    """How many slices nobody holds: neither this fleet, nor others, nor who came before in the same pass."""
+
+    def __init__(self, used: Used, foreign: Used) -> None:
+        self._used, self._foreign = used, foreign
+        self._free: Counter[tuple[str, str, str, str]] = Counter()
+
+    def free(self, lot: Lot) -> int:
+        """Return how many slices of a lot are left."""
+        if lot.key not in self._free:
+            self._free[lot.key] = sum(max(0, offer.allocatable - self._held(offer)) for offer in lot.offers)
+        return max(0, self._free[lot.key])
+
+    def _held(self, offer: Offer) -> int:
+        at = (offer.node, offer.resource)
+        return self._used.get(at, 0) + self._foreign.get(at, 0)
+
+    def take(self, lots: Sequence[Lot], count: int) -> None:
+        """Give slices away: from the first lot that has some."""
+        for lot in lots:
+            taken = min(self.free(lot), count)
+            self._free[lot.key] -= taken
+            count -= taken
+
+
+class Worths:
+    """What slices are worth to deployments, told once per pass for all that ask for the same."""
+
+    def __init__(self, curves: Curves | None = None) -> None:
+        self._curves = curves or Curves()
+        self._asks: dict[tuple[RecipeId, int, int, str], Ask | None] = {}
+        self._rates: dict[tuple[int, str, str], Rate | str] = {}
+
+    def ask(self, view: DeploymentView) -> Ask | None:
+        """Return what sizing is asked for a deployment; None where no curve speaks for it."""
+        if not self._curves:
+            return None
+        spec = view.spec
+        endpoint: Endpoint = "Ultralytics" if "Ultralytics" in spec.endpoints else spec.endpoints[0]
+        use, bound = spec.scaling.target_utilization_percent, spec.objective.p99_latency_milliseconds
+        key = (home_of(view.namespace, spec), bound, use, endpoint)
+        if key not in self._asks:
+            curves = self._curves.at(key[0])
+            made = Ask("", 0.0, float(bound), utilization_percent=use, endpoint=endpoint, curves=curves)
+            self._asks[key] = made if curves else None
+        return self._asks[key]
+
+    def capacity(self, view: DeploymentView, profile: str, products: Sequence[str]) -> Capacity | None:
+        """Return what one replica carries at full use on these products, the least of them; None: nobody knows.
+
+        Where no product is told, every curve of the profile speaks.
+        """
+        ask = self.ask(view)
+        if ask is None:
+            return None
+        mine = [c for c in ask.curves if same_profile(c.profile, profile) and (not products or c.product in products)]
+        full = replace(ask, utilization_percent=100)
+        best: dict[str, Capacity] = {}
+        for curve in sorted(mine, key=lambda one: one.source != "Measured"):
+            rate = rate_of(curve, full)
+            if isinstance(rate, Rate):
+                best.setdefault(curve.product, Capacity(rate.fps, curve.source))
+        return min(best.values(), key=lambda one: one.fps, default=None)
+
+    def rate(self, ask: Ask, product: str, profile: str) -> Rate | str:
+        """Return what a slice may be planned with, or why nothing; NO_CURVE where nobody knows."""
+        key = (id(ask), product, profile)
+        if key not in self._rates:
+            mine = any(c.product == product and same_profile(c.profile, profile) for c in ask.curves)
+            self._rates[key] = rate_on(ask, (product, profile)) if mine else NO_CURVE
+        return self._rates[key]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Slices of one kind for a deployment: frames per second of one, how many, what they cost, what stays unserved."""
+
+    lots: tuple[Lot, ...]
+    fps: float
+    count: int
+    cost: float
+    unserved: float
+    lacking: int
+    serving: bool
+    holds: int = 0
+
+    @property
+    def profile(self) -> str:
+        """Return the profile."""
+        return self.lots[0].profile
+
+    @property
+    def rank(self) -> tuple[float, bool, float, tuple[int, int, str], tuple[str, ...]]:
+        """Return the order of preference, the best first."""
+        products = tuple(lot.product for lot in self.lots)
+        return round(self.unserved, 3), self.lacking > 0, round(self.cost, 6), size_of(self.profile), products
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The kind that was found, and why it and no smaller one."""
+
+    candidate: Candidate
+    why: str
+
+
+@dataclass(frozen=True)
+class NoFit:
+    """No kind on offer serves by the curves; `why` is empty where there are none, `keep`: what runs may go on."""
+
+    why: str = ""
+
+
+def fit(
+    view: DeploymentView, lots: Sequence[Lot], *, worths: Worths, room: Room, costs: Mapping[str, float]
+) -> Fit | NoFit:
+    """Return the kind of slice for a deployment, of the lots that it may use."""
+    ask = worths.ask(view)
+    if ask is None or not lots:
+        return NoFit()
+    found, out = _candidates(view, lots, ask, worths, room=room, costs=costs)
+    if not found:
+        told = "; ".join(f"{profile}: {why}" for profile, why in out.items())
+        return NoFit(told) if set(out.values()) != {NO_CURVE} else NoFit()
+    running = {group.profile for group in view.groups}
+    unknown = [profile for profile in running if out.get(profile) == NO_CURVE]
+    best = min(found, key=lambda one: one.rank)
+    taken = _kept(view, found, best) or best
+    if not taken.serving and (unknown or (taken.lacking and running & out.keys())):
+        return NoFit()  # nobody knows that it is worse, or its successor would have to wait for slices
+    return Fit(taken, _why(view, taken, found, out))
+
+
+def _kept(view: DeploymentView, found: Sequence[Candidate], best: Candidate) -> Candidate | None:
+    """Return the kind that runs while it is not clearly worse than the best; None: nothing that serves runs."""
+    now = min((one for one in found if one.serving), key=lambda one: one.rank, default=None)
+    if now is None or best is now or best.lacking:
+        return now
+    if now.unserved > 0 and best.unserved <= CLEARLY * now.unserved:
+        return None
+    # Demand that is only seen goes up and down by the hour: that alone moves nothing.
+    declared = view.spec.demand is not None and view.spec.scaling.mode != "Observed"
+    cheaper = best.unserved <= now.unserved and best.cost <= CLEARLY * now.cost
+    return None if declared and cheaper else now
+
+
+def _candidates(
+    view: DeploymentView,
+    lots: Sequence[Lot],
+    ask: Ask,
+    worths: Worths,
+    *,
+    room: Room,
+    costs: Mapping[str, float],
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Return what could serve, and by profile why others cannot; kinds without a curve are left to the rest."""
+    found: list[Candidate] = []
+    out: dict[str, str] = {}
+    for group in _alike(lots, exact=view.spec.engine.backend == "TensorRT"):
+        rates = [(lot, worths.rate(ask, lot.product, lot.profile)) for lot in group]
+        serving = tuple(lot for lot, rate in rates if isinstance(rate, Rate))
+        if serving:
+            fps = min(rate.fps for _, rate in rates if isinstance(rate, Rate))
+            found.append(_candidate(view, serving, fps, room=room, costs=costs))
+        else:
+            out.setdefault(group[0].profile, next(rate for _, rate in rates if isinstance(rate, str)))
+    return found, {profile: why for profile, why in out.items() if all(profile != one.profile for one in found)}
+
+
+def _alike(lots: Sequence[Lot], *, exact: bool) -> list[list[Lot]]:
+    """Put lots together that one Deployment may use: an engine of TensorRT is for one product, ONNX for any."""
+    found: dict[tuple[str, str, str], list[Lot]] = {}
+    for lot in lots:
+        found.setdefault((lot.profile, lot.resource, lot.product if exact else ""), []).append(lot)
+    return list(found.values())
+
+
+def _candidate(
+    view: DeploymentView, lots: tuple[Lot, ...], fps: float, *, room: Room, costs: Mapping[str, float]
+) -> Candidate:
+    scaling, demand = view.spec.scaling, figures_of(view).planned or 0.0
+    wanted = max(scaling.min_replicas, math.ceil(demand / fps - 1e-9) + scaling.warm_replicas)
+    count = min(wanted, scaling.max_replicas)
+    profile = lots[0].profile
+    serving = _runs(view, lots)
+    holds = _holds(view, profile) if serving else 0
+    free = sum(room.free(lot) for lot in lots) + holds
+    each = max(share_of(lot.product, profile) * costs.get(lot.product, 1.0) for lot in lots)
+    unserved = max(0.0, demand - min(count, free) * fps)
+    return Candidate(lots, fps, count, count * each, unserved, max(0, count - free), serving, holds)
+
+
+def _runs(view: DeploymentView, lots: Sequence[Lot]) -> bool:
+    """Tell whether a deployment runs on these slices now."""
+    profile = lots[0].profile
+    products = {group.product for group in view.status.groups if group.profile == profile and group.product}
+    here = not products or any(lot.product in products for lot in lots)
+    return here and any(group.profile == profile for group in view.groups)
+
+
+def _holds(view: DeploymentView, profile: str) -> int:
+    """Count the slices of a profile that a deployment's own pods hold."""
+    return sum(pod.profile == slug(profile) and not pod.unschedulable and not pod.terminating for pod in view.pods)
+
+
+@cache
+def share_of(product: str, profile: str) -> float:
+    """Return how much of a GPU a slice takes, by memory slices; what no table knows by its name's compute slices."""
+    if profile == WHOLE:
+        return 1.0
+    gpu = gpu_of(product)
+    worth = resolve(gpu, profile) if isinstance(gpu, Gpu) else gpu
+    if isinstance(gpu, Unknown) or isinstance(worth, Unknown):
+        return min(1.0, size_of(profile)[0] / 7)
+    return worth.memory_slices / gpu.memory_slices
+
+
+def _why(view: DeploymentView, taken: Candidate, found: Sequence[Candidate], out: Mapping[str, str]) -> str:
+    """Say why this kind and not the next smaller one, in figures that stand still while the spec does."""
+    within = f"within {view.spec.objective.p99_latency_milliseconds} ms"
+    demand = view.spec.demand if view.spec.scaling.mode != "Observed" else None
+    told = f"{taken.fps:.0f} fps each {within}"
+    if demand is not None:
+        asked = demand.streams * float(demand.frames_per_second)
+        told = f"{taken.count} × {taken.fps:.0f} fps {within} for {asked:.0f} fps declared"
+    kept = "already serving on it, " if taken.serving else ""
+    smaller = [one for one in found if size_of(one.profile) < size_of(taken.profile)]
+    below = [profile for profile in out if size_of(profile) < size_of(taken.profile)]
+    parts = [f"{kept}{told}", *(_against(one, taken) for one in smaller[-1:])]
+    parts += [f"{profile}: {out[profile]}" for profile in below[-1:]]
+    return "; ".join(parts)
+
+
+def _against(other: Candidate, taken: Candidate) -> str:
+    """Say why a smaller kind was not taken."""
+    if other.rank < taken.rank:
+        return f"{other.profile} would do too, but is not so much better that a move were worth it"
+    if other.unserved > taken.unserved:
+        return (
+            f"{other.count} × {other.profile} would leave more unserved: too few are free, or scaling.maxReplicas binds"
+        )
+    if other.lacking:
+        return f"{other.profile}: too few are free"
+    return f"{other.count} × {other.profile} would take {other.cost:.2f} against {taken.cost:.2f} of a GPU"
