@@ -28,6 +28,9 @@ class Known:
     def stands(self, kind: str, namespace: str, name: str) -> Object | None:
         return self.objects.get((kind, namespace, name))
 
+    def knows(self, kind: str, namespace: str, name: str) -> bool:
+        return (kind, namespace, name) in self.objects
+
     def took(self, kind: str, obj: Object) -> None:
         self.objects[(kind, obj["metadata"].get("namespace", ""), obj["metadata"]["name"])] = obj
 
@@ -289,12 +292,27 @@ async def test_the_status_waits_for_the_turn_that_new_children_bring(server, wri
     assert second.written == {("status", "YoloDeployment"): 1, ("create", "Event"): 1}
 
 
-async def test_the_status_does_not_wait_for_children_that_only_change(server, writer, gate):
+async def test_the_status_waits_once_for_children_that_change_and_no_longer(server, writer, gate):
     await applied(writer, deployment(1))
-    outcome = await writer.carry_out(
-        wave(Step(GATE, apply=(deployment(2),), status=StatusWrite(GATE, {"replicas": 1}, ())))
-    )
-    assert outcome.written == {("apply", "Deployment"): 1, ("status", "YoloDeployment"): 1}
+    write = StatusWrite(GATE, {"replicas": 1}, ())
+    first = await writer.carry_out(wave(Step(GATE, apply=(deployment(2),), status=write)))
+    assert first.written == {("apply", "Deployment"): 1}
+    undone = await writer.carry_out(wave(Step(GATE, apply=(deployment(3),), status=write)))
+    assert undone.written == {("apply", "Deployment"): 1, ("status", "YoloDeployment"): 1}
+    third = await writer.carry_out(wave(Step(GATE, apply=(deployment(4),), status=write)))
+    assert third.written == {("apply", "Deployment"): 1}, "and the next change is told anew"
+
+
+async def test_what_is_gone_is_forgotten_and_a_successor_is_taken_as_it_is(server, writer, known):
+    await applied(writer, deployment(1))
+    made = server.get("Deployment", "gate-gpu")
+    known.gone("Deployment", made)
+    writer.prune()
+    successor = made | {"metadata": made["metadata"] | {"uid": "another", "generation": 7}}
+    known.took("Deployment", successor)
+    assert (await applied(writer, deployment(1))).written == {}
+    known.took("Deployment", successor | {"metadata": successor["metadata"] | {"generation": 8}})
+    assert (await applied(writer, deployment(1))).written == {("apply", "Deployment"): 1}
 
 
 async def test_the_status_does_not_wait_for_a_child_that_was_refused(server, writer, gate):

@@ -25,11 +25,18 @@ NOT_OURS = "NotOurs"
 EVENT = Resource("events.k8s.io/v1", "Event", "events")
 
 
+Named = tuple[str, str, str]
+"""Kind, namespace and name."""
+
+
 class Known(Protocol):
     """What the writer must know of the cluster, and tell it: its own writes come back at once."""
 
     def stands(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return the object as last seen."""
+
+    def knows(self, kind: str, namespace: str, name: str) -> bool:
+        """Tell whether the object is there."""
 
     def took(self, kind: str, obj: Object) -> None:
         """Take the server's answer to a write."""
@@ -60,7 +67,8 @@ class Writer:
         self._known = known
         self._resources = {resource.kind: resource for resource in resources}
         self._slots = asyncio.Semaphore(CONCURRENCY)
-        self._generations: dict[str, int] = {}
+        self._generations: dict[Named, tuple[str, int]] = {}
+        self._waiting: set[Target] = set()
 
     async def carry_out(self, wanted: Writes) -> Outcome:
         """Carry out all waves in their order; a failure stays with its own subject."""
@@ -69,21 +77,37 @@ class Writer:
             await asyncio.gather(*(self._guarded(step, outcome) for step in wave))
         return outcome
 
+    def prune(self) -> None:
+        """Forget what was kept of objects that are gone."""
+        self._generations = {at: kept for at, kept in self._generations.items() if self._known.knows(*at)}
+        self._waiting = {at for at in self._waiting if self._known.knows(at.kind, at.namespace, at.name)}
+
     async def _guarded(self, step: Step, outcome: Outcome) -> None:
         async with self._slots:
             for document in step.create:
                 if not await self._tried(self._create(document, outcome), step.subject, outcome):
                     return  # what comes after rests on it
-            fresh = any(self._is_new(document) for document in step.apply)
-            results = [await self._tried(self._apply(d, outcome), step.subject, outcome) for d in step.apply]
-            # New children bring their owner's turn again at once: its status is written then, and only once.
-            if step.status and not (fresh and all(results)):
+            due = [document for document in step.apply if not self._stands(document)]
+            results = [await self._tried(self._apply(document, outcome), step.subject, outcome) for document in due]
+            if step.status and not self._put_off(step.subject, changed=bool(due) and all(results)):
                 results.append(await self._tried(self._status(step.status, outcome), step.subject, outcome))
             if step.subject in outcome.again:
                 return  # a failed build's Job goes only after its failure is written down
             results += [await self._tried(self._delete(t, outcome), step.subject, outcome) for t in step.delete]
             if all(results):
                 outcome.done.add(step.subject)
+
+    def _put_off(self, subject: Target, *, changed: bool) -> bool:
+        """Tell whether a status can wait: changed children bring their owner's turn again, behind all that wait now.
+
+        So a status is written once for a change, and after the children of a whole burst; but it waits only once,
+        or somebody who undoes our writes at every turn would keep it from being written at all.
+        """
+        if not changed or subject in self._waiting:
+            self._waiting.discard(subject)
+            return False
+        self._waiting.add(subject)
+        return True
 
     async def _tried(self, act: Awaitable[None], subject: Target, outcome: Outcome) -> bool:
         try:
@@ -113,9 +137,10 @@ class Writer:
                 raise
             await self._meet(document)
 
-    def _is_new(self, document: Object) -> bool:
+    def _stands(self, document: Object) -> bool:
         meta = document["metadata"]
-        return self._known.stands(document["kind"], meta["namespace"], meta["name"]) is None
+        known = self._known.stands(document["kind"], meta["namespace"], meta["name"])
+        return known is not None and self._same(known, document)
 
     async def _meet(self, document: Object) -> None:
         """Take note of what has the name already; a child of ours must be ours, a claim may be anybody's."""
@@ -128,12 +153,10 @@ class Writer:
             raise ApiServerError(status=CONFLICT, reason=NOT_OURS, message=told)
 
     async def _apply(self, document: Object, outcome: Outcome) -> None:
-        kind, meta = document["kind"], document["metadata"]
-        known = self._known.stands(kind, meta["namespace"], meta["name"])
-        if known is not None and self._same(known, document):
-            return
+        kind = document["kind"]
         answer = await self._kube.apply(self._resources[kind], document)
-        self._generations[answer["metadata"]["uid"]] = answer["metadata"].get("generation", 0)
+        meta = answer["metadata"]
+        self._generations[(kind, meta["namespace"], meta["name"])] = meta["uid"], meta.get("generation", 0)
         self._known.took(kind, answer)
         outcome.count("apply", kind)
 
@@ -145,8 +168,11 @@ class Writer:
             return False
         if "deletionTimestamp" in meta:
             return False
-        generation = meta.get("generation", 0)
-        same_spec = self._generations.setdefault(meta["uid"], generation) >= generation
+        at, now = (document["kind"], meta["namespace"], meta["name"]), meta.get("generation", 0)
+        uid, generation = self._generations.get(at, (meta["uid"], now))
+        ours = generation if uid == meta["uid"] else now  # a successor of the same name is taken as it is
+        self._generations[at] = meta["uid"], ours
+        same_spec = ours >= now
         replicas = document.get("spec", {}).get("replicas")
         return same_spec and (replicas is None or known.get("spec", {}).get("replicas") == replicas)
 

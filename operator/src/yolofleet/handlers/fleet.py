@@ -55,6 +55,9 @@ class _Known:
     def stands(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         return self._cache.get(Key(kind, namespace, name))
 
+    def knows(self, kind: str, namespace: str, name: str) -> bool:
+        return Key(kind, namespace, name) in self._cache.all(kind)
+
     def took(self, kind: str, obj: dict[str, Any]) -> None:
         self._cache.put(kind, obj)
 
@@ -255,6 +258,8 @@ class Fleet:
     async def _audits(self) -> None:
         while True:
             await asyncio.sleep(self._settings.resync_seconds)
+            self._writer.prune()
+            self._failures = {key: count for key, count in self._failures.items() if key in self.cache.all(key.kind)}
             for resource in KINDS:
                 for namespace in self.namespaces if resource.namespaced else (None,):
                     await self._audit(resource, namespace)

@@ -18,7 +18,7 @@ from yolofleet.observe.cache import TARGET, Cache, Key
 from yolofleet.observe.devices import Devices
 from yolofleet.observe.resources import AUTOSCALER
 from yolofleet.planning.curves import Curves
-from yolofleet.planning.memory import Memory
+from yolofleet.planning.memory import Memory, stands
 from yolofleet.planning.pools import SliceUse, slice_uses
 from yolofleet.planning.signals import Signals
 from yolofleet.planning.snapshot import (
@@ -104,9 +104,9 @@ class Observer:
         return True
 
     def remember(self, view: DeploymentView, memory: Memory) -> None:
-        """Keep what a decision leaves to the next one, where more of it matters than stands in the status."""
+        """Keep what a decision leaves to the next one, where more of it matters than stands in the status by now."""
         key = Key("YoloDeployment", view.namespace, view.name)
-        if view.pods or memory.claims:
+        if view.pods or memory.claims or not stands(memory, view.status):
             self._memories[key] = memory
         else:
             self._memories.pop(key, None)
@@ -118,6 +118,7 @@ class Observer:
     def forget(self, key: Key) -> None:
         """Forget what was kept of an object that is gone."""
         self._memories.pop(key, None)
+        self._refusals.pop(key, None)
 
     def slices(self) -> tuple[SliceUse, ...]:
         """Return what all nodes offer, and how much of it this fleet holds."""

@@ -60,6 +60,15 @@ def recalled(status: YoloDeploymentStatus) -> Shown | None:
     return Shown(None, status.observed_generation, reason, told.desired_replicas, told.message, fps, None)
 
 
+def stands(memory: Memory, status: YoloDeploymentStatus) -> bool:
+    """Tell whether a status says what was decided: from then on it is memory enough."""
+    told, wanted = recalled(status), memory.shown
+    if told is None or wanted is None:
+        return told is wanted
+    same = (told.generation, told.replicas, told.reason) == (wanted.generation, wanted.replicas, wanted.reason)
+    return same and wanted.message.startswith(told.message)  # a long one is cut
+
+
 def shown(fresh: Shown, before: Shown | None, *, waits: bool) -> Shown:
     """Return what the status should say; `waits`: the figures are not whole, and there was no time for it yet."""
     if before is None or (before.generation, before.replicas) != (fresh.generation, fresh.replicas):
