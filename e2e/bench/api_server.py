@@ -89,6 +89,12 @@ class ApiServer:
         target.write_text(json.dumps(made))
         return target
 
+    async def as_operator(self) -> Kube:
+        """A connection with the operator's own rights, and judged by the same fences; the caller closes it."""
+        configuration = Configuration()
+        await config.load_kube_config(config_file=str(self.operator_kubeconfig()), client_configuration=configuration)
+        return Kube(configuration)
+
 
 def enter_network() -> None:
     """Give these namespaces the loopback and the one address that the API server is known by."""

@@ -74,8 +74,12 @@ async def measure(server: ApiServer, size: Size, asked: Asked) -> Row:
     async with operator(server) as running:
         await running.ready(limit_s=phases.LIMIT_S)
         await running.done(limit_s=phases.LIMIT_S)
+        await running.settled(limit_s=phases.LIMIT_S)
         await _steady(server, size, running, row, asked)
         peaks = [row.pop("rss_peak_first"), *(r.rss_peak_mib for r in restarts), running.usage().rss_peak_mib]
+    if asked.timed:
+        with step("the same burst's writes, without an operator"):
+            row["burst_floor_s"] = round(await phases.floor(server, size.names()[CHANGES:][:BURST], 2 + BURSTS), 2)
     row["rss_mib"] = max(row["rss_by_phase_mib"].values())
     row["rss_peak_mib"] = round(max(peaks))
     return row | {"bars": [vars(bar) | {"holds": bar.holds} for bar in bars(row)]}

@@ -22,6 +22,8 @@ from e2e.bench.api_server import ApiServer
 from e2e.bench.host import Usage, usage
 
 QUIET_S = 1.0
+SETTLED_WITHIN_S, SETTLED_CPU = 2.0, 0.1
+"""At rest it uses less than a tenth of a core, seen over two seconds."""
 """So long nothing may have been written and nothing be due before the operator is said to be done."""
 READY_EVERY_S, HEALTHY_EVERY_S, SCRAPED_EVERY_S = 2.0, 10.0, 30.0
 """The chart's probes, and Prometheus' usual interval."""
@@ -85,6 +87,17 @@ class Operator:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"after {limit_s:.0f} s {dirty:.0f} keys are due, {written:.0f} writes were made")
             await asyncio.sleep(0.25)
+
+    async def settled(self, *, limit_s: float) -> None:
+        """Wait until it has digested its start: kopf tells of every object once more, after our own first pass."""
+        deadline, before = time.monotonic() + limit_s, self.usage().cpu_s
+        while time.monotonic() < deadline:
+            await asyncio.sleep(SETTLED_WITHIN_S)
+            now = self.usage().cpu_s
+            if now - before < SETTLED_CPU * SETTLED_WITHIN_S:
+                return
+            before = now
+        raise TimeoutError(f"the operator was still busy {limit_s:.0f} s after its start")
 
     async def probed(self, seconds: float) -> None:
         """Let it rest, with the kubelet's probes and Prometheus' scrapes."""

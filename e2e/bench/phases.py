@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from e2e.bench.api_server import WRITES, ApiServer, Requests, all_of, watch
-from e2e.bench.operator_process import Operator, operator
+from e2e.bench.api_server import WRITES, ApiServer, Requests, all_of, compact, watch
+from e2e.bench.operator_process import Operator
 from e2e.bench.steady_fleet import Size, beat, serve
 from yolofleet.kube import Resource
 from yolofleet.observe.resources import BUDGET, DEPLOYMENT, SERVICE, YOLODEPLOYMENT, YOLOENGINE
@@ -196,9 +196,41 @@ async def burst(server: ApiServer, names: list[Name], replicas: int) -> float:
         return max(seen.at[name] for name in names) - started
 
 
+async def floor(server: ApiServer, names: list[Name], replicas: int) -> float:
+    """Make a burst's two writes, of the YoloDeployment and of its child, with nobody to decide; seconds for all.
+
+    What the API server and this bench need alone, on this machine and in this hour: no operator is faster.
+    """
+    wanted, manifests = set(names), {}
+    async for page in server.kube.pages(DEPLOYMENT):
+        for item in page["items"]:
+            name = (
+                item["metadata"]["namespace"],
+                item["metadata"].get("labels", {}).get("yolofleet.dev/deployment", ""),
+            )
+            if name in wanted:
+                manifests[name] = _applied(item, replicas)
+    operator_itself = await server.as_operator()
+
+    async def change(name: Name) -> None:
+        await _ask_for(server, name, replicas)
+        await operator_itself.apply(DEPLOYMENT, manifests[name])
+
+    try:
+        started = time.monotonic()
+        await all_of(change(name) for name in names)
+        return time.monotonic() - started
+    finally:
+        await operator_itself.close()
+
+
+def _applied(stored: dict[str, Any], replicas: int) -> dict[str, Any]:
+    """Return a stored Deployment as its field manager would apply it, with other replicas."""
+    kept = {key: stored["metadata"][key] for key in ("name", "namespace", "labels", "annotations", "ownerReferences")}
+    head = {"apiVersion": DEPLOYMENT.api_version, "kind": DEPLOYMENT.kind, "metadata": kept}
+    return compact(head | {"spec": stored["spec"] | {"replicas": replicas}})
+
+
 def quantile(values: list[float], percent: int) -> float:
     """Return a percentile of many values."""
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
-
-
-__all__ = ["Cold", "Rest", "Restart", "burst", "changes", "cold", "operator", "quantile", "rest", "restart", "serving"]
