@@ -48,6 +48,7 @@ class Observer:
         self._cache = cache
         self._policy = policy
         self._engines: dict[Name, EngineView] = {}
+        self._asked: tuple[Mapping[Name, EngineView], list[tuple[Key, str]]] = ({}, [])
         self._devices = Devices(cache)
         self._nodes: tuple[int, tuple[NodeView, ...], tuple[PoolView, ...]] = (-1, (), ())
         self._progress: dict[Name, Progress] = {}
@@ -131,13 +132,17 @@ class Observer:
 
     def builds(self) -> list[tuple[Key, str]]:
         """Return the engines whose build pod runs, with its address; forget the progress of others."""
-        found = []
-        for (namespace, name), view in self._all_engines().items():
-            if view.job is not None and view.job.pod_ip and view.job.active:
-                found.append((Key("YoloEngine", namespace, name), view.job.pod_ip))
-        running = {(key.namespace, key.name) for key, _ in found}
-        self._progress = {name: told for name, told in self._progress.items() if name in running}
-        return found
+        engines = self._all_engines()
+        if engines is not self._asked[0]:  # asked for every second, and seldom another answer
+            found = [
+                (Key("YoloEngine", namespace, name), view.job.pod_ip)
+                for (namespace, name), view in engines.items()
+                if view.job is not None and view.job.pod_ip and view.job.active
+            ]
+            self._asked = engines, found
+            running = {(key.namespace, key.name) for key, _ in found}
+            self._progress = {name: told for name, told in self._progress.items() if name in running}
+        return self._asked[1]
 
     def _deployment(self, key: Key) -> DeploymentView | None:
         if key.kind != "YoloDeployment":
@@ -176,8 +181,12 @@ class Observer:
 
     def _all_engines(self) -> Mapping[Name, EngineView]:
         """Return all engines; only those of which something changed are read anew."""
-        stale, self._cache.stale_engines = self._cache.stale_engines, set()
-        for key in stale | self._told:
+        stale, self._cache.stale_engines = self._cache.stale_engines | self._told, set()
+        if not stale:
+            return self._engines
+        self._told.clear()
+        self._engines = dict(self._engines)  # a snapshot that was given away stays as it is
+        for key in stale:
             self._engines.pop((key.namespace, key.name), None)
             self.curves.drop(key.namespace, key.name)
             self._unreadable.pop(key, None)
@@ -187,8 +196,7 @@ class Observer:
             if (view := self._read(key, obj, partial(self._engine, key, obj))) is not None:
                 self._engines[(key.namespace, key.name)] = view
                 self.curves.put(key.namespace, key.name, view.spec.recipe, view.status)
-        self._told.clear()
-        return dict(self._engines)
+        return self._engines
 
     def _engine(self, key: Key, obj: Object) -> EngineView:
         job = self._cache.get(Key("Job", key.namespace, key.name))
