@@ -10,7 +10,7 @@ BUILD_ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-unit test-e2e verify generate lint format types layers lock \
+.PHONY: help setup prerequisites demo test test-unit test-e2e test-slow verify generate lint format types layers lock \
         bench-operator bench-planner cluster-up cluster-down images images-docker image-bench clean
 
 help: ## what there is to make
@@ -40,6 +40,9 @@ test-unit: setup ## only what needs no cluster
 
 test-e2e: setup prerequisites ## only the stories on the bare cluster
 	@$(PY) -m pytest e2e $(PYTEST_ARGS)
+
+test-slow: setup prerequisites ## the stories that take many minutes each, on the bare cluster
+	@$(PY) -m pytest -m slow e2e $(PYTEST_ARGS)
 
 verify: setup generate lint types layers ## regenerate and check; fails on any difference
 	@git diff --exit-code --stat -- crds charts docs || { echo "generated files differ: commit them"; exit 1; }

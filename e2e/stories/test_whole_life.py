@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -12,7 +13,19 @@ from e2e.fleet import TINY, Fleet, Object
 from e2e.kills import Kills, random_kills, watched_replicas
 from e2e.waiting import wait_for
 
-AWAY_S = 60
+
+@dataclass(frozen=True)
+class Life:
+    """How long the API server is away each time, and how many kills fall into each phase."""
+
+    away_s: int
+    mean_gap_s: float
+    kills: dict[str, int]
+
+
+PHASES = ("build", "first outage", "load rises", "node lost", "node back", "second outage", "load falls")
+WHOLE = Life(60, 8, dict(zip(PHASES, (4, 4, 2, 3, 2, 4, 1), strict=True)))
+SHORT = Life(20, 4, dict(zip(PHASES, (2, 1, 1, 1, 1, 1, 1), strict=True)))
 BASE_FPS, RUSH_FPS = 4, 70
 LOW, HIGH = 2, 3
 # A frame of this small model takes a replica some milliseconds: the target makes a rush of what two cores can carry.
@@ -69,15 +82,9 @@ def end_state(fleet: Fleet, name: str) -> Object:
     }
 
 
-def away(fleet: Fleet, kills: Kills, phase: str) -> None:
-    """Take the API server away for a minute, while kills go on."""
-    kills.enter(phase, share=4)
-    fleet.cluster.restart_apiserver(down_s=AWAY_S)
-
-
-def lose_and_return(fleet: Fleet, kills: Kills, node: int, name: str) -> None:
+def lose_and_return(fleet: Fleet, kills: Kills, life: Life, node: int, name: str) -> None:
     """Switch the node off until its endpoints have left, and on again."""
-    kills.enter("node lost", share=3)
+    kills.enter("node lost", share=life.kills["node lost"])
     fleet.cluster.faults.lose_node(node)
     lost = f"node{node}"
     wait_for(
@@ -86,34 +93,43 @@ def lose_and_return(fleet: Fleet, kills: Kills, node: int, name: str) -> None:
         timeout_s=60,
         seen=lambda: serving_nodes(fleet, name),
     )
-    kills.enter("node back", share=2)
+    kills.enter("node back", share=life.kills["node back"])
     fleet.cluster.faults.return_node(node)
 
 
-def test_the_whole_story_survives_kills_outages_and_a_lost_node(fleet: Fleet, second_node: int) -> None:
+def away(fleet: Fleet, kills: Kills, life: Life, phase: str) -> None:
+    """Take the API server away for a while, while kills go on."""
+    kills.enter(phase, share=life.kills[phase])
+    fleet.cluster.restart_apiserver(down_s=life.away_s)
+
+
+@pytest.mark.parametrize(
+    "life", [pytest.param(SHORT, id="short"), pytest.param(WHOLE, id="whole", marks=pytest.mark.slow)]
+)
+def test_the_whole_story_survives_kills_outages_and_a_lost_node(fleet: Fleet, second_node: int, life: Life) -> None:
     """Built, served, up with the load and down again, under kills, outages and a lost node: no frame lost, same end."""
     seed = int(os.environ.get("YOLOFLEET_E2E_SEED", secrets.randbelow(10**6)))
     print("seed:", seed)
     with (
-        random_kills(fleet.cluster, count=20, mean_gap_s=8, seed=seed) as kills,
+        random_kills(fleet.cluster, count=sum(life.kills.values()), mean_gap_s=life.mean_gap_s, seed=seed) as kills,
         watched_replicas(fleet, "gate") as seen,
     ):
-        kills.enter("build", share=4)
+        kills.enter("build", share=life.kills["build"])
         fleet.deploy("gate", engine=TINY, scaling=SCALING)
         fleet.wait_serving("gate", LOW)
         assert f"node{second_node}" in serving_nodes(fleet, "gate").values()
         base = fleet.cameras("base", "gate", rate=BASE_FPS)
-        rush = fleet.cameras("rush", "gate", "--delay", str(AWAY_S / 2), rate=RUSH_FPS)
+        rush = fleet.cameras("rush", "gate", "--delay", str(life.away_s / 2), rate=RUSH_FPS)
         base.started()
-        away(fleet, kills, "first outage")
-        kills.enter("load rises", share=2)
+        away(fleet, kills, life, "first outage")
+        kills.enter("load rises", share=life.kills["load rises"])
         fleet.wait_serving("gate", HIGH)
-        lose_and_return(fleet, kills, second_node, "gate")
+        lose_and_return(fleet, kills, life, second_node, "gate")
         fleet.wait_serving("gate", HIGH)
         told = {"rush": rush.end()}
-        away(fleet, kills, "second outage")
+        away(fleet, kills, life, "second outage")
         assert seen.fell() == [], "nothing goes down for lack of data"
-        kills.enter("load falls", share=1)
+        kills.enter("load falls", share=life.kills["load falls"])
         wait_for("all kills", kills.all_done, timeout_s=90)
         fleet.wait_serving("gate", LOW)
         told["base"] = base.end()
