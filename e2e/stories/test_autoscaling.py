@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from e2e.fleet import ROOT, SYSTEM, Client, Fleet, kill_operator
+from e2e.fleet import ROOT, SYSTEM, Client, Fleet, Object, kill_operator
 from e2e.waiting import wait_for
 
 SIZE = 192
@@ -34,6 +34,12 @@ def scaling(fleet: Fleet) -> tuple[int, str, str]:
     return int(told["desiredReplicas"]), str(told["reason"]), str(told["message"])
 
 
+def judged(fleet: Fleet) -> Object | None:
+    """Return ObjectiveMet once a p99 was seen."""
+    told = fleet.condition("gate", "ObjectiveMet")
+    return None if told["reason"] == "NotMeasured" else told
+
+
 def load(fleet: Fleet, plan: str, *more: str) -> Client:
     """Send frames by a plan."""
     address = f"gate.{fleet.namespace}.svc:8001"
@@ -52,6 +58,10 @@ def test_replicas_follow_the_load_and_come_back(fleet: Fleet) -> None:
     wait_for("them to serve", lambda: fleet.get("ydep", "gate")["status"]["readyReplicas"] > 1, timeout_s=40)
     served = wait_for("the load to be served", lambda: near(figure(fleet, "yolofleet_served_frames_per_second")))
     print("served:", served)
+    objective = wait_for("a p99", lambda: judged(fleet), timeout_s=30)
+    print("objective:", objective)
+    assert "p99 " in objective["message"]
+    assert "of objective.p99LatencyMilliseconds 100" in objective["message"]
 
     wait_for("a lower need", lambda: scaling(fleet)[1] == "StabilizingDown" and falls(fleet), timeout_s=60)
     standing = scaling(fleet)[0]

@@ -54,6 +54,9 @@ OF_SCALING = {
 }
 """Those of ScalingActive: tests/planning/test_scaling.py has them."""
 
+OF_THE_OBJECTIVE = {Reason.OBJECTIVE_MET, Reason.OBJECTIVE_MISSED}
+"""tests/planning/test_objective.py has them."""
+
 
 def world(*, made: EngineView | None = None, nodes=None, **given) -> Snapshot:
     engines = () if made is None else (made,)
@@ -250,7 +253,14 @@ CASES = [
         ("Invalid: spec.template.spec.priorityClassName", "mend the field that it names in spec.serving or placement"),
     ),
     # ObjectiveMet
-    Case("not measured", world(), "objective_met", "Unknown", Reason.NOT_MEASURED, ("latency is not observed yet",)),
+    Case(
+        "not measured",
+        world(),
+        "objective_met",
+        "Unknown",
+        Reason.NOT_MEASURED,
+        ("no replica has answered enough frames yet",),
+    ),
     # Progressing
     Case("at rest", world(**served(), groups=one()), "progressing", "False", Reason.STABLE, ("1 replicas on gpu",)),
     Case(
@@ -425,7 +435,7 @@ def test_a_condition_says_why_and_what_to_do(case: Case) -> None:
 
 
 def test_every_reason_of_a_deployment_is_in_the_table() -> None:
-    assert {case.reason for case in CASES} | OF_ENGINES_AND_POOLS | OF_SCALING == set(Reason)
+    assert {case.reason for case in CASES} | OF_ENGINES_AND_POOLS | OF_SCALING | OF_THE_OBJECTIVE == set(Reason)
 
 
 def test_progressing_speaks_of_the_group_that_is_to_stay() -> None:

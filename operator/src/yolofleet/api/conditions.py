@@ -37,6 +37,8 @@ class Reason(StrEnum):
     WAITING_FOR_ENGINE = "WaitingForEngine"
     # ObjectiveMet
     NOT_MEASURED = "NotMeasured"
+    OBJECTIVE_MET = "ObjectiveMet"
+    OBJECTIVE_MISSED = "ObjectiveMissed"
     # Progressing
     STABLE = "Stable"
     ROLLING_OUT = "RollingOut"

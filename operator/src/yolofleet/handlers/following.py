@@ -18,6 +18,7 @@ from yolofleet.observe.cache import Cache, Key
 from yolofleet.observe.engine_activity import EngineActivity, Where
 from yolofleet.observe.scraping import CONCURRENCY, Scraper
 from yolofleet.observe.snapshot import Observer
+from yolofleet.planning.judging import objective_met
 from yolofleet.planning.plan import DeploymentPlan
 from yolofleet.planning.scaling import Desired, decide
 from yolofleet.settings import Settings
@@ -81,7 +82,9 @@ class Follower:
         signals = self._scraper.signals(planned.view)
         view = replace(planned.view, signals=signals, memory=self._observer.memory(key))
         told = decide(view, profile=planned.profile, measured=planned.measured, now=now, stale_s=self._stale_s)
-        if _visible(told) != _visible(planned.desired):
+        objective = objective_met(view)
+        changed = objective.reason != planned.judgement.objective_met.reason
+        if changed or _visible(told) != _visible(planned.desired):
             self._cache.dirty.add(key)
             return
         self._observer.remember(view, told.memory)

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from yolofleet.api.conditions import Reason, Status
 from yolofleet.planning.engines import Verdict
 from yolofleet.planning.placing import Choice, NoChoice
-from yolofleet.planning.scaling import Desired
+from yolofleet.planning.scaling import QUEUE_SHARE, Desired
 from yolofleet.planning.snapshot import DeploymentView, GroupView, PodView
 
 QUOTA_WORDS = "exceeded quota"
 STUCK = frozenset({Reason.BUILD_REFUSED, Reason.NOT_SUPPORTED, Reason.NO_MATCHING_PROFILE, Reason.POOL_NOT_FOUND})
 """Nothing moves until somebody changes something."""
+
+MET_AGAIN = 0.9
+"""A missed objective is met again at this share of its bound: a p99 on the bound must not write at every look."""
+_OBJECTIVE = frozenset({Reason.OBJECTIVE_MET.value, Reason.OBJECTIVE_MISSED.value})
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,48 @@ def judge(
         ready=_ready(view, wanted),
         engine_ready=Judged("True" if engine.ok else "False", engine.reason, engine.message),
         placed=_placed(view, choice, engine, wanted),
-        objective_met=Judged("Unknown", Reason.NOT_MEASURED, "latency is not observed yet"),
+        objective_met=objective_met(view),
         progressing=_progressing(view, choice, engine, wanted, engine_name),
         scaling_active=_scaling_active(view, wanted),
     )
+
+
+def objective_met(view: DeploymentView) -> Judged:
+    """Judge the p99 that the replicas show against `objective.p99LatencyMilliseconds`.
+
+    What was said stands while it stays true: the figure is that of the moment of judging. A latency that was missed is
+    met again a tenth below the bound, and where nobody sees one for a while, the last word stands.
+    """
+    bound = view.spec.objective.p99_latency_milliseconds
+    before = next((c for c in view.status.conditions if c.type == "ObjectiveMet"), None)
+    known = before if before is not None and before.observed_generation == view.generation else None
+    seen_us = view.signals.p99_us if view.signals else None
+    serving = any(group.ready_replicas for group in view.groups)
+    if seen_us is None or not serving:
+        stands = known is not None and serving and known.reason in _OBJECTIVE
+        if known is not None and stands:
+            return Judged(known.status, Reason(known.reason), known.message)
+        return Judged("Unknown", Reason.NOT_MEASURED, "no replica has answered enough frames yet to tell a p99")
+    missed = known is not None and known.reason == Reason.OBJECTIVE_MISSED.value
+    met = seen_us / 1000 <= bound * (MET_AGAIN if missed else 1.0)
+    reason = Reason.OBJECTIVE_MET if met else Reason.OBJECTIVE_MISSED
+    if known is not None and known.reason == reason.value:
+        return Judged(known.status, reason, known.message)
+    told = f"p99 {seen_us / 1000:.3g} ms of objective.p99LatencyMilliseconds {bound}"
+    if met:
+        return Judged("True", reason, told)
+    return Judged("False", reason, f"{told}; {_why_missed(view)}")
+
+
+def _why_missed(view: DeploymentView) -> str:
+    """Say where the time goes, and what helps there."""
+    queue_us = (view.signals.queue_us if view.signals else None) or 0.0
+    if queue_us / 1000 >= view.spec.objective.p99_latency_milliseconds * QUEUE_SHARE:
+        return (
+            f"frames queue for {queue_us / 1000:.3g} ms: more replicas help (scaling.maxReplicas "
+            f"{view.spec.scaling.max_replicas}, scaling.targetUtilizationPercent)"
+        )
+    return "frames do not queue, so it is the model: allow a larger profile, a smaller engine.imageSize, or more time"
 
 
 def _scaling_active(view: DeploymentView, wanted: Desired) -> Judged:

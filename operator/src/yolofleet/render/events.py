@@ -27,6 +27,7 @@ ALARMING = frozenset(
         Reason.INVALID_SPEC,
         Reason.SIGNALS_MISSING,
         Reason.AUTOSCALER_IGNORED,
+        Reason.OBJECTIVE_MISSED,
     }
 )
 
