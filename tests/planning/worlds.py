@@ -15,7 +15,7 @@ from yolofleet.api.migpool import MigPoolSpec
 from yolofleet.api.recipe import Builder
 from yolofleet.api.yolodeployment import YoloDeploymentSpec, YoloDeploymentStatus
 from yolofleet.api.yoloengine import YoloEngineStatus
-from yolofleet.planning.curves import Curves
+from yolofleet.planning.curves import Curves, told_by
 from yolofleet.planning.engines import Wish, wish
 from yolofleet.planning.snapshot import (
     DeploymentView,
@@ -137,7 +137,7 @@ def snapshot(*deployments: DeploymentView, engines: tuple[EngineView, ...] = (),
         "nodes": (node(),),
         "engines_by_owner": owned(engines),
         "engines_due": tuple((e.namespace, e.name) for e in engines),
-        "curves": Curves((e.namespace, e.name, e.spec.recipe, e.status) for e in engines),
+        "curves": Curves((e.namespace, e.name, e.spec.recipe, told_by(e.status)) for e in engines),
     }
     by_name = {(e.namespace, e.name): e for e in engines}
     return Snapshot(taken_at=NOW, policy=POLICY, deployments=deployments, engines=by_name, **(facts | given))

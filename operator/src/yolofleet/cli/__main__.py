@@ -18,6 +18,9 @@ CANNOT_ASK = 2
 INTERRUPTED = 130
 VERBS = {
     "simulate": "what a fleet in a file needs, on which slices of which GPUs, with a proof; asks no cluster",
+    "plan": "what would change, step by step, before anything does",
+    "layout": "who sits where on which GPU",
+    "admit": "how many more streams of a deployment fit, and what would make more fit",
     "status": "what is served, what is not, and what to do about it",
     "top": "the fleet now: frames served against demanded, latency, slices",
     "explain": "why this many replicas, this slice and this engine, and what would change it",

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from rich.console import Console
 from rich.table import Table
 
 from yolofleet.api.fleet import Fleet
-from yolofleet.cli.drawing import svg, terminal
+from yolofleet.api.snapshot import SnapshotFile
+from yolofleet.cli.drawing import numbered, shortened, svg, terminal
+from yolofleet.cli.files import read
 from yolofleet.cli.printing import as_json, cell, table
 from yolofleet.cli.session import Session
 from yolofleet.errors import Refused
 from yolofleet.planning.fleet import FleetPlan, plan_fleet
-
-SHOWN_ERRORS = 5
+from yolofleet.planning.optimum import PoolOptimum, optima
+from yolofleet.planning.overlay import GpuState
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `simulate`."""
-    parser.add_argument("-f", "--filename", required=True, metavar="FILE", help="the fleet as JSON; -: standard input")
+    parser.add_argument(
+        "-f",
+        "--filename",
+        required=True,
+        metavar="FILE",
+        help="a fleet or a snapshot as JSON or YAML; -: standard input",
+    )
     parser.add_argument(
         "-o", "--output", choices=("text", "json", "svg"), default="text", help="how to print (text); svg: the layout"
     )
@@ -33,37 +40,57 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(told: argparse.Namespace, session: Session) -> int:
     """Print the plan; 1 when a deployment goes short."""
-    plan = plan_fleet(read(told.filename))
-    verdict = headline(plan)
+    given = read(told.filename)
+    if isinstance(given, SnapshotFile):
+        return _snapshot(told, given, session.out)
+    if not isinstance(given, Fleet):
+        remedy = "name a fleet or a snapshot; `kubectl yolofleet plan -f` says what manifests would change"
+        raise Refused(field="-f", value=told.filename, message="holds manifests, and no GPUs", remedy=remedy)
+    plan = plan_fleet(given)
     if told.output == "json":
         session.out.print(as_json(wire(plan)), soft_wrap=True)
     elif told.output == "svg":
-        session.out.print(svg(plan.gpus, verdict), soft_wrap=True, end="")
+        session.out.print(svg(numbered(plan.gpus), headline(plan)), soft_wrap=True, end="")
     else:
-        session.out.print(cell(verdict, "bold"), soft_wrap=True)
-        session.out.print(_table(plan))
-        session.out.print(terminal(plan.gpus), soft_wrap=True)
-        for share in plan.shares if told.why else ():
-            session.out.print(cell(f"{share.name}: {share.why}"), soft_wrap=True)
-        for name, fps in sorted(plan.unserved.items()):
-            session.out.print(cell(f"{name} goes short of {fps:.0f} fps: {_cause(plan, name)}", "red"), soft_wrap=True)
+        show(plan, numbered(plan.gpus), session.out, why=told.why)
     return 1 if plan.unserved else 0
 
 
-def read(name: str) -> Fleet:
-    """Read a fleet; what is wrong is said with field and value."""
-    try:
-        return Fleet.model_validate_json(sys.stdin.read() if name == "-" else Path(name).read_text())
-    except OSError as error:
-        raise Refused(field="-f", value=name, message=error.strerror or "unreadable", remedy="name a file") from error
-    except ValidationError as error:
-        told = [f"{'.'.join(map(str, one['loc'])) or 'file'}: {one['msg']}" for one in error.errors()]
-        raise Refused(
-            field="-f",
-            value=name,
-            message="; ".join(told[:SHOWN_ERRORS]),
-            remedy="see docs/placement.md for the fields",
-        ) from error
+def _snapshot(told: argparse.Namespace, given: SnapshotFile, out: Console) -> int:
+    """Plan every pool of a snapshot; what was assumed is said below each."""
+    found, lost = optima(given)
+    rows = shortened([row for one in found for row in one.rows])
+    if told.output == "json":
+        pools = [{"pool": one.survey.pool.name, **wire(one.plan), "notes": list(one.survey.notes)} for one in found]
+        out.print(as_json({"version": 1, "pools": pools, "homeless": list(lost)}), soft_wrap=True)
+    elif told.output == "svg":
+        title = "; ".join(f"{one.survey.pool.name}: {headline(one.plan)}" for one in found)
+        out.print(svg(rows, title), soft_wrap=True, end="")
+    else:
+        for one in found:
+            out.print(cell(f"pool {one.survey.pool.name}", "bold"))
+            show(one.plan, shortened(one.rows), out, why=told.why)
+        notes(found, lost, given.unseen, out)
+    return 1 if lost or any(one.plan.unserved for one in found) else 0
+
+
+def notes(found: Sequence[PoolOptimum], lost: Sequence[str], unseen: Mapping[str, str], out: Console) -> None:
+    """Print what was assumed, what nobody could see, and who has no pool."""
+    for words in lost:
+        out.print(cell(words, "red"), soft_wrap=True)
+    for words in (*(note for one in found for note in one.survey.notes), *unseen.values()):
+        out.print(cell(f"note: {words}", "dim"), soft_wrap=True)
+
+
+def show(plan: FleetPlan, rows: Sequence[GpuState], out: Console, *, why: bool) -> None:
+    """Print a plan: the sum, the table, who sits where, and who goes short."""
+    out.print(cell(headline(plan), "bold"), soft_wrap=True)
+    out.print(_table(plan))
+    out.print(terminal(rows), soft_wrap=True)
+    for share in plan.shares if why else ():
+        out.print(cell(f"{share.name}: {share.why}"), soft_wrap=True)
+    for name, fps in sorted(plan.unserved.items()):
+        out.print(cell(f"{name} goes short of {fps:.0f} fps: {cause(plan, name)}", "red"), soft_wrap=True)
 
 
 def headline(plan: FleetPlan) -> str:
@@ -85,7 +112,8 @@ def _table(plan: FleetPlan) -> Table:
     return made
 
 
-def _cause(plan: FleetPlan, name: str) -> str:
+def cause(plan: FleetPlan, name: str) -> str:
+    """Say why a deployment goes short."""
     if any(share.name == name for share in plan.shares):
         return "the GPUs there are do not suffice; add some, or lower a demand"
     reasons = sorted({f"{product} {profile}: {why}" for (product, profile), why in plan.out[name].items()})

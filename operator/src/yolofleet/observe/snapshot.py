@@ -17,7 +17,7 @@ from yolofleet.observe import reading
 from yolofleet.observe.cache import TARGET, Cache, Key
 from yolofleet.observe.devices import Devices
 from yolofleet.observe.resources import AUTOSCALER
-from yolofleet.planning.curves import Curves
+from yolofleet.planning.curves import Curves, told_by
 from yolofleet.planning.memory import Memory, stands
 from yolofleet.planning.pools import SliceUse, slice_uses
 from yolofleet.planning.signals import Signals
@@ -195,7 +195,7 @@ class Observer:
                 continue
             if (view := self._read(key, obj, partial(self._engine, key, obj))) is not None:
                 self._engines[(key.namespace, key.name)] = view
-                self.curves.put(key.namespace, key.name, view.spec.recipe, view.status)
+                self.curves.put(key.namespace, key.name, view.spec.recipe, told_by(view.status))
         return self._engines
 
     def _engine(self, key: Key, obj: Object) -> EngineView:

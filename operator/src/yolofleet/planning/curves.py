@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from yolofleet.api.curve import Curve
 from yolofleet.api.recipe import Recipe
@@ -74,24 +74,24 @@ def served(curve: Curve) -> Curve:
 
 
 def told_by(status: YoloEngineStatus) -> tuple[Curve, ...]:
-    """Return all curves of one engine, as replicas serve it."""
+    """Return all curves of one engine."""
     first = (status.curve,) if status.curve is not None else ()
-    return tuple(served(curve) for curve in (*first, *(status.curves or ())))
+    return (*first, *(status.curves or ()))
 
 
 class Curves:
     """Curves by recipe, kept up engine by engine; those of one recipe in order of the engines' names."""
 
-    def __init__(self, engines: Iterable[tuple[str, str, Recipe, YoloEngineStatus]] = ()) -> None:
+    def __init__(self, engines: Iterable[tuple[str, str, Recipe, Sequence[Curve]]] = ()) -> None:
         self._home: dict[tuple[str, str], RecipeId] = {}
         self._told: dict[RecipeId, dict[str, tuple[Curve, ...]]] = {}
-        for namespace, name, recipe, status in engines:
-            self.put(namespace, name, recipe, status)
+        for namespace, name, recipe, curves in engines:
+            self.put(namespace, name, recipe, curves)
 
-    def put(self, namespace: str, name: str, recipe: Recipe, status: YoloEngineStatus) -> None:
-        """Take what an engine's status says now."""
+    def put(self, namespace: str, name: str, recipe: Recipe, told: Sequence[Curve]) -> None:
+        """Take the curves of an engine, as replicas serve it."""
         self.drop(namespace, name)
-        if curves := told_by(status):
+        if curves := tuple(served(curve) for curve in told):
             home = self._home[namespace, name] = recipe_id(namespace, recipe)
             self._told.setdefault(home, {})[name] = curves
 

@@ -85,6 +85,12 @@ def sized(ask: Ask, offered: Mapping[Kind, Capability]) -> Sized:
     return Sized(Need(ask.name, ask.demand_fps, rates), out)
 
 
+def allowed(ask: Ask, kind: Kind) -> bool:
+    """Tell whether the spec allows this kind of slice."""
+    named = not ask.profiles or any(same_profile(asked, kind[1]) for asked in ask.profiles)
+    return named and (not ask.products or kind[0] in ask.products)
+
+
 def _forbidden(ask: Ask, kind: Kind, worth: Capability) -> str | None:
     product, profile = kind
     if ask.products and product not in ask.products:

@@ -1,0 +1,194 @@
+"""`kubectl yolofleet plan`: what would change, step by step, before anything does; its exit code is a gate for CI."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from yolofleet.api.fleet import Fleet
+from yolofleet.api.snapshot import SnapshotFile
+from yolofleet.cli.files import read
+from yolofleet.cli.gathering import gathered
+from yolofleet.cli.printing import as_json, cell, table
+from yolofleet.cli.session import Session
+from yolofleet.cli.simulate import cause, headline, notes, wire
+from yolofleet.errors import Refused
+from yolofleet.planning.foretelling import Foretold, Replicas, foretold
+from yolofleet.planning.optimum import PoolOptimum, optima
+from yolofleet.planning.transition import Move, Step
+
+CHANGES, SHORT = 3, 1
+FREE = "free"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `plan`."""
+    filename_argument(parser)
+    parser.add_argument("-A", "--all-namespaces", action="store_true", help="plan all namespaces (the default)")
+    parser.add_argument(
+        "--layouts",
+        choices=("keep", FREE),
+        default="keep",
+        help="keep: on the slices that exist, as the operator does; free: as GPUs should be cut, with the steps there",
+    )
+    parser.add_argument(
+        "-o", "--output", choices=("text", "json", "snapshot"), default="text", help="how to print (text); snapshot: "
+        "what is planned from, as a file for -f"
+    )  # fmt: skip
+    parser.epilog = (
+        "Exit code: 0 nothing would change, 3 something would, 1 not all can be served, 2 the input cannot be planned."
+    )
+
+
+def filename_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the argument by which one names a file instead of, or beside, the cluster."""
+    parser.add_argument(
+        "-f",
+        "--filename",
+        metavar="FILE",
+        help="a snapshot (asks no cluster), or YoloDeployments as if they were applied; -: standard input",
+    )
+
+
+async def snapshot(filename: str | None, session: Session) -> SnapshotFile:
+    """Return what is planned from: the cluster, with the manifests that are named, or a snapshot in a file."""
+    given = read(filename) if filename else []
+    if isinstance(given, SnapshotFile):
+        return given
+    if isinstance(given, Fleet):
+        remedy = "`kubectl yolofleet simulate -f` plans it; here name a snapshot or manifests"
+        raise Refused(field="-f", value=str(filename), message="a fleet does not say what runs today", remedy=remedy)
+    return await gathered(session, given)
+
+
+async def run(told: argparse.Namespace, session: Session) -> int:
+    """Print what would change; 3 when something would, 1 when not all can be served."""
+    given = await snapshot(told.filename, session)
+    if told.output == "snapshot":
+        session.out.print(as_json(given.wire()), soft_wrap=True)
+        return 0
+    if told.layouts == FREE:
+        return _free(given, session.out, json=told.output == "json")
+    return _kept(given, session.out, json=told.output == "json")
+
+
+def _kept(given: SnapshotFile, out: Console, *, json: bool) -> int:
+    rows = foretold(given)
+    steps = [step for row in rows for step in row.steps]
+    short = [row for row in rows if row.short]
+    code = SHORT if short else CHANGES if steps else 0
+    if json:
+        document = {
+            "version": 1,
+            "layouts": "keep",
+            "exitCode": code,
+            "deployments": [_wire(row) for row in rows],
+            "steps": steps,
+            "notes": list(given.unseen.values()),
+        }
+        out.print(as_json(document), soft_wrap=True)
+        return code
+    out.print(cell(f"{_where(given)}; slices stay as they are cut", "bold"), soft_wrap=True)
+    out.print(_table(rows))
+    _steps(steps, out)
+    for row in short:
+        out.print(cell(f"{row.name} cannot be served: {row.short}", "red"), soft_wrap=True)
+    notes((), (), given.unseen, out)
+    return code
+
+
+def _where(given: SnapshotFile) -> str:
+    return f"{len(given.nodes)} nodes, {len(given.deployments)} deployments"
+
+
+def _table(rows: Sequence[Foretold]) -> Table:
+    made = table("deployment", "demand", "now", "then", "why")
+    for row in rows:
+        demand = "-" if row.demand_fps is None else f"{row.demand_fps:.0f}"
+        style = "red" if row.short else "yellow" if row.changes else ""
+        then = cell(_replicas(row.then), style)
+        made.add_row(cell(row.name), cell(demand), cell(_replicas(row.now)), then, cell(row.why))
+    return made
+
+
+def _replicas(told: Replicas) -> str:
+    return ", ".join(f"{n}× {profile}" for profile, n in told) or "-"
+
+
+def _steps(steps: Sequence[str], out: Console) -> None:
+    out.print()
+    if not steps:
+        out.print(cell("Nothing would change.", "green"))
+    for at, step in enumerate(steps, 1):
+        out.print(cell(f"{at:3}. {step}"), soft_wrap=True)
+
+
+def _wire(row: Foretold) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "demandFps": row.demand_fps,
+        "now": [{"profile": profile, "replicas": n} for profile, n in row.now],
+        "then": [{"profile": profile, "replicas": n} for profile, n in row.then],
+        "changes": row.changes,
+        "why": row.why,
+        "short": row.short or None,
+    }
+
+
+def _free(given: SnapshotFile, out: Console, *, json: bool) -> int:
+    found, lost = optima(given)
+    short = bool(lost) or any(one.plan.unserved for one in found)
+    code = SHORT if short else CHANGES if any(one.transition.steps for one in found) else 0
+    if json:
+        document = {"version": 1, "layouts": FREE, "exitCode": code, "pools": [_pool(one) for one in found]}
+        out.print(as_json(document | {"homeless": list(lost), "notes": list(given.unseen.values())}), soft_wrap=True)
+        return code
+    out.print(cell(f"{_where(given)}; GPUs may be cut anew (nothing in this version does that by itself)", "bold"))
+    for one in found:
+        sums = f"today {one.gpus_now} GPUs, cost {one.cost_now:g} an hour; then {headline(one.plan)}"
+        out.print(cell(f"pool {one.survey.pool.name}: {sums}"), soft_wrap=True)
+        _steps([in_words(step) for step in one.transition.steps], out)
+        for words in one.transition.unreached:
+            out.print(cell(f"not reached: {words}", "yellow"), soft_wrap=True)
+        for name, fps in sorted(one.plan.unserved.items()):
+            out.print(cell(f"{name} goes short of {fps:.0f} fps: {cause(one.plan, name)}", "red"), soft_wrap=True)
+    notes(found, lost, given.unseen, out)
+    return code
+
+
+def in_words(step: Step) -> str:
+    """Say one step of a transition."""
+    at = f"{step.slice.profile} at {step.slice.start} of {step.gpu}"
+    what = {
+        Move.CREATE: f"create a {at}",
+        Move.START: f"start {step.owner} on {at}",
+        Move.DRAIN: f"drain {step.owner} from {at}",
+        Move.DESTROY: f"destroy the {at}",
+    }[step.move]
+    return f"{what}: {step.why}"
+
+
+def _pool(one: PoolOptimum) -> dict[str, Any]:
+    return {
+        "pool": one.survey.pool.name,
+        "costNow": one.cost_now,
+        "gpusNow": one.gpus_now,
+        **wire(one.plan),
+        "steps": [
+            {
+                "move": step.move.value,
+                "gpu": step.gpu,
+                "profile": step.slice.profile,
+                "start": step.slice.start,
+                "deployment": step.owner,
+                "why": step.why,
+            }
+            for step in one.transition.steps
+        ],
+        "unreached": list(one.transition.unreached),
+        "notes": list(one.survey.notes),
+    }

@@ -1,0 +1,184 @@
+"""A snapshot's pools as problems of the planner: who sits where, what is asked for, and what had to be assumed."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from yolofleet.api.snapshot import SnapshotDeployment, SnapshotFile, SnapshotNode, SnapshotPool
+from yolofleet.planning.capabilities import Capability, Gpu, gpu_of
+from yolofleet.planning.curves import Curves, home_of
+from yolofleet.planning.fleet import plain
+from yolofleet.planning.geometry import Lattice, lattice_of
+from yolofleet.planning.overlay import FOREIGN, GpuState
+from yolofleet.planning.packing import Need, Product
+from yolofleet.planning.seating import name_of, seats_of
+from yolofleet.planning.sizing import Ask, Kind, Rate, Sized, allowed, rate_on, sized
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One pool: GPUs that may be cut anew, GPUs that stay as they are, what each deployment needs, what was assumed."""
+
+    pool: SnapshotPool
+    today: tuple[GpuState, ...]
+    fixed: tuple[GpuState, ...]
+    stock: tuple[Product, ...]
+    sized: tuple[Sized, ...]
+    deployments: Mapping[str, SnapshotDeployment]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def priority(self) -> dict[str, int]:
+        """Return the priority of each deployment."""
+        return {name: one.priority for name, one in self.deployments.items()}
+
+    @property
+    def lattices(self) -> dict[str, Lattice]:
+        """Return the lattice of each product."""
+        return {product.name: product.lattice for product in self.stock}
+
+
+def surveyed(snapshot: SnapshotFile) -> tuple[Survey, ...]:
+    """Return each pool's problem, by name of pool; deployments without a pool are told with the first."""
+    curves = curves_of(snapshot)
+    pools = {DEFAULT: SnapshotPool(name=DEFAULT)} | {one.name: one for one in snapshot.pools}
+    homes: dict[str, list[SnapshotDeployment]] = defaultdict(list)
+    for one in snapshot.deployments:
+        homes[one.spec.placement.pool_ref.name].append(one)
+    made = []
+    for name in sorted(pools):
+        nodes = [node for node in snapshot.nodes if (node.pool or DEFAULT) == name]
+        if nodes or homes[name]:
+            made.append(_survey(pools[name], nodes, homes[name], curves))
+    return tuple(made)
+
+
+def curves_of(snapshot: SnapshotFile) -> Curves:
+    """Return the engines' curves, by recipe."""
+    return Curves(
+        (one.namespace, one.name or f"#{at:06}", one.recipe, one.curves) for at, one in enumerate(snapshot.engines)
+    )
+
+
+def homeless(snapshot: SnapshotFile) -> tuple[str, ...]:
+    """Say which deployments name a pool that is not there."""
+    pools = {DEFAULT, *(one.name for one in snapshot.pools)}
+    lost = [one for one in snapshot.deployments if one.spec.placement.pool_ref.name not in pools]
+    return tuple(
+        f"{name_of(one)}: placement.poolRef.name: no MigPool is named {one.spec.placement.pool_ref.name!r}; create it, "
+        "or name another"
+        for one in sorted(lost, key=name_of)
+    )
+
+
+def _survey(
+    pool: SnapshotPool, nodes: Sequence[SnapshotNode], deployments: Sequence[SnapshotDeployment], curves: Curves
+) -> Survey:
+    seats = seats_of(nodes)
+    products = {gpu.product: found for gpu in seats.gpus if isinstance(found := gpu_of(gpu.product), Gpu)}
+    lattices = {
+        name: lattice_of(gpu, [one.profile for one in gpu.profiles if plain(one)]) for name, gpu in products.items()
+    }
+    today = tuple(gpu for gpu in seats.gpus if _free_to_change(gpu, lattices[gpu.product]))
+    fixed = tuple(gpu for gpu in seats.gpus if gpu not in today)
+    counts = Counter(gpu.product for gpu in today)
+    stock, prices = _stock(pool, lattices, counts)
+    kinds = {(name, one.profile): one for name in counts for one in products[name].profiles if plain(one)}
+    running = {name_of(one): one for one in deployments if not one.spec.suspend}
+    sized_up = [_sized(one, curves, kinds, fixed) for _, one in sorted(running.items())]
+    stays = f"{len(fixed)} GPUs stay as they are: others' pods are on them, or they are not cut" if fixed else ""
+    notes = (*seats.notes, *prices, *([stays] if stays else []), *(note for _, note in sized_up if note))
+    return Survey(pool, today, fixed, stock, tuple(one for one, _ in sized_up), running, notes)
+
+
+def _free_to_change(gpu: GpuState, lattice: Lattice) -> bool:
+    known = {kind.profile for kind in lattice.kinds}
+    return all(owner != FOREIGN and one.profile in known for one, owner in gpu.slices)
+
+
+def _stock(
+    pool: SnapshotPool, lattices: Mapping[str, Lattice], counts: Mapping[str, int]
+) -> tuple[tuple[Product, ...], tuple[str, ...]]:
+    """Return the products with their prices; half of the prices say nothing about which is cheaper."""
+    told = {one.product: float(one.per_gpu_hour) for one in pool.spec.costs}
+    missing = sorted(name for name in counts if name not in told)
+    note = f"MigPool {pool.name}: costs: no price of {', '.join(missing)}: every GPU counts as 1"
+    priced = told if not missing else {}
+    stock = tuple(Product(name, lattices[name], priced.get(name, 1.0), counts[name]) for name in sorted(counts))
+    return stock, (note,) if missing and told else ()
+
+
+def _sized(
+    one: SnapshotDeployment, curves: Curves, kinds: Mapping[Kind, Capability], fixed: Sequence[GpuState]
+) -> tuple[Sized, str]:
+    """Return what a deployment still needs beside what it has on GPUs that stay, and what had to be assumed for it."""
+    name, spec = name_of(one), one.spec
+    asked = ask_of(one, curves)
+    found = sized(asked, kinds)
+    told = {curve.product for curve in asked.curves} & {product for product, _ in kinds}
+    least = max(spec.scaling.min_replicas, sum(group.replicas for group in one.groups))
+    if spec.scaling.mode == "External":
+        return _counted(found, _allowed(asked, kinds), spec.replicas), ""
+    if not told:
+        now = [kind for kind in _allowed(asked, kinds) if kind[1] in {group.profile for group in one.groups}]
+        unit = now or _smallest(_allowed(asked, kinds), kinds)
+        where = ", ".join(sorted({kind[1] for kind in unit})) or "no slice"
+        note = (
+            f"{name}: no curve for it yet: planned as {least} × {where}, which {'it has' if now else 'is the smallest'}"
+        )
+        return _counted(found, unit, least), note
+    if asked.demand_fps <= 0:
+        note = f"{name}: its demand is not known: planned as {least} replicas of whatever keeps its objective"
+        return _counted(found, list(found.need.rates), least), note
+    # So many replicas at least: no slice counts for more than its share of the demand.
+    most = asked.demand_fps / spec.scaling.min_replicas
+    here = _standing(name, asked, fixed, most)
+    rates = {kind: min(rate, most) for kind, rate in found.need.rates.items()}
+    note = f"{name}: {here:.0f} of its {asked.demand_fps:.0f} fps are served on GPUs that stay" if here else ""
+    return Sized(Need(name, max(0.0, asked.demand_fps - here), rates), found.out), note
+
+
+def ask_of(one: SnapshotDeployment, curves: Curves) -> Ask:
+    """Return a deployment as sizing sees it; the demand is declared, or seen, whichever the scaling mode says."""
+    spec, signals = one.spec, one.signals
+    declared = spec.demand.streams * float(spec.demand.frames_per_second) if spec.demand else None
+    seen = signals.arrival_fps if signals else None
+    mode = spec.scaling.mode
+    counted = (declared if mode != "Observed" else None, seen if mode != "Declared" else None)
+    return Ask(
+        name=name_of(one),
+        demand_fps=max((fps for fps in counted if fps is not None), default=0.0),
+        objective_ms=float(spec.objective.p99_latency_milliseconds),
+        utilization_percent=spec.scaling.target_utilization_percent,
+        endpoint="Ultralytics" if "Ultralytics" in spec.endpoints else spec.endpoints[0],
+        profiles=tuple(spec.placement.profiles),
+        products=tuple(spec.placement.products),
+        curves=curves.at(home_of(one.namespace, spec)),
+    )
+
+
+def _counted(found: Sized, kinds: Sequence[Kind], count: int) -> Sized:
+    return Sized(Need(found.need.name, float(count), dict.fromkeys(kinds, 1.0)), found.out)
+
+
+def _allowed(asked: Ask, kinds: Mapping[Kind, Capability]) -> list[Kind]:
+    return [kind for kind in kinds if allowed(asked, kind)]
+
+
+def _smallest(offered: Sequence[Kind], kinds: Mapping[Kind, Capability]) -> list[Kind]:
+    """Return the smallest kind of each product."""
+    first: dict[str, Kind] = {}
+    for kind in sorted(offered, key=lambda one: (kinds[one].memory_slices, kinds[one].compute_slices, one)):
+        first.setdefault(kind[0], kind)
+    return list(first.values())
+
+
+def _standing(name: str, asked: Ask, fixed: Sequence[GpuState], most: float) -> float:
+    """Return what a deployment is served on GPUs that stay as they are."""
+    mine = [(gpu.product, one.profile) for gpu in fixed for one, owner in gpu.slices if owner == name]
+    rates = [rate_on(asked, kind) for kind in mine]
+    return sum(min(rate.fps, most) for rate in rates if isinstance(rate, Rate))
