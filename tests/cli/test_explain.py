@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -198,3 +199,15 @@ def test_a_pool_says_who_uses_it_and_what_is_wrong() -> None:
 @pytest.mark.parametrize(("value", "text"), [(None, "unknown"), (0.0, "0"), (921.6, "922"), (0.8349, "0.835")])
 def test_figures_have_three_digits(value, text) -> None:
     assert figure(value) == text
+
+
+def test_curves_say_what_each_kind_of_slice_is_worth() -> None:
+    from tests.planning.files import curve
+
+    told = ENGINE | {"status": {"curves": [curve("2g.20gb", 850, 20), curve("1g.10gb", 400, 4000)]}}
+    made = replace(seen(), engines={"e-1": told})
+    lines = next(section.lines for section in story(made) if section.title == "Why this slice profile")
+    worth = [line for line in lines if line.startswith("by measured curve")]
+    assert [line.split()[3] for line in worth] == ["1g.10gb", "2g.20gb"]
+    assert "its p99 is 4000.0 ms at best" in worth[0]
+    assert "850 fps at batch 8 × 80 % = 680 fps" in worth[1]

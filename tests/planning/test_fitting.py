@@ -124,6 +124,11 @@ def test_two_of_one_pass_do_not_get_the_same_slice() -> None:
     assert (first.profile, second.profile) == ("2g.20gb", "3g.40gb")
 
 
+def test_who_is_suspended_takes_no_slice_from_others() -> None:
+    idle = deployment("a", asked=asked(30, suspend=True))
+    assert plan(world(idle, deployment("b", asked=asked(30)))).deployments[1].profile == "2g.20gb"
+
+
 def test_what_runs_is_kept_while_another_kind_is_not_clearly_better() -> None:
     # 180 fps: 1 × 2g takes a quarter of a GPU, 2 × 1g a quarter as well.
     for profile, count in (("2g.20gb", 1), ("1g.10gb", 2)):

@@ -117,7 +117,8 @@ def _by_curves(deployment: DeploymentView, stall: Stall, worths: Worths, room: R
     if isinstance(found, NoFit):
         return found.why
     taken = found.candidate
-    room.take(taken.lots, taken.count - (taken.holds if taken.serving else 0))
+    if not deployment.spec.suspend:
+        room.take(taken.lots, taken.count - (taken.holds if taken.serving else 0))
     alike = [offer for lot in taken.lots for offer in lot.offers]
     return _chosen(alike[0], alike, stall, found.why)
 

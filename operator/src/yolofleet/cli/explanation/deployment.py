@@ -6,9 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from yolofleet.api.top import TopDeployment
+from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.cli.explanation import Object, Section, figure, happened, holding_back
 from yolofleet.cli.standing import number, standing
+from yolofleet.planning.curves import served, told_by
+from yolofleet.planning.profiles import size_of
+from yolofleet.planning.sizing import Ask, rate_of
 
 BINDS = {
     "FollowingDemand": "the demand",
@@ -174,12 +180,33 @@ def _profile(seen: Seen) -> list[str]:
         for g in groups
         if "replicas" in g and "readyReplicas" in g
     ]
+    lines += by_curves(seen)
     name = (placement.get("poolRef") or {}).get("name", "default")
     if isinstance(seen.pool, str):
         lines.append(f"MigPool {name}: {seen.pool}")
     else:
         lines.append(f"MigPool {name} offers: {offered(seen.pool)}")
-    lines.append("what would change it: another list in spec.placement.profiles, or nodes that offer other slices")
+    lines.append(
+        "what would change it: another objective, demand or list in spec.placement.profiles, or other slices on offer"
+    )
+    return lines
+
+
+def by_curves(seen: Seen) -> list[str]:
+    """Say what a slice of each kind is worth to this deployment, or why nothing, by its engines' curves."""
+    spec = seen.obj["spec"]
+    bound = float((spec.get("objective") or {}).get("p99LatencyMilliseconds", 100))
+    use = int((spec.get("scaling") or {}).get("targetUtilizationPercent", 80))
+    lines = []
+    for name in sorted(seen.engines):
+        try:
+            curves = told_by(YoloEngineStatus.model_validate(seen.engines[name].get("status") or {}))
+        except ValidationError:
+            continue  # another version wrote it
+        for curve in sorted(map(served, curves), key=lambda one: (one.product, size_of(one.profile))):
+            rate = rate_of(curve, Ask("", 0.0, bound, utilization_percent=use))
+            told = rate if isinstance(rate, str) else f"within {bound:.0f} ms {rate.message}"
+            lines.append(f"by {curve.source.lower()} curve: {curve.profile} of {curve.product}: {told}")
     return lines
 
 
