@@ -8,11 +8,19 @@ _GUIDE = "NVIDIA MIG User Guide, Supported MIG Profiles"
 _LGIP = "nvidia-smi mig -lgip, as printed in the NVIDIA MIG User Guide, Getting Started"
 _A30 = f"{_GUIDE}, A30-24GB; memory and SMs: go-nvml, pkg/nvml/mock/gpus/a30.go"
 _A100 = f"{_GUIDE}, A100-SXM4-40GB; memory, SMs and placements: go-nvml, pkg/nvml/mock/gpus/a100.go"
-_A100_80 = f"{_LGIP}, A100-SXM4-80GB"
+_A100_80 = (
+    f"{_LGIP}, A100-SXM4-80GB: memory; engines: {_GUIDE}, whose table of the A100 holds for 80 GB under other names"
+)
 _H100 = f"{_LGIP}, H100-SXM5-80GB"
 _H100_PCIE = f"{_GUIDE}, H100-PCIe-80GB"
-_H100_NVL = "labels of an H100 NVL node, NVIDIA/dcgm-exporter issue 397, and nvidia-smi mig -lgip of such a GPU"
-_H100_96 = f"{_GUIDE}, H100-96GB and GH200-96GB"
+_H100_NVL = (
+    "nvidia-smi mig -lgip and -lgipp of an H100 NVL (Azure NC40ads_H100_v5, driver 560.35.03), as printed in a public "
+    "walk-through; labels: NVIDIA/dcgm-exporter issue 397"
+)
+_H100_96 = (
+    "nvidia-smi mig -lgip of a GH200 with 96 GB, as printed in kf-cuanschutz/NVIDIA_Grace_Hopper_benchmarking_logs_; "
+    "that an H100 with 96 GB is alike: mig-parted's default config has one entry for both; its label was not seen"
+)
 _H200 = "read from an H200 SXM: nvidia-smi mig -lgip and -lgipp, driver 580.159.04"
 _GH200_144 = f"{_GUIDE}, GH200-144GB HBM3e: names and counts; no source for SMs"
 _B200 = f"{_GUIDE}, B200-180GB: names, counts, copy engines; SMs known for 1g only"
@@ -100,7 +108,7 @@ GPUS: tuple[Gpu, ...] = (
         (14, 14, 14, 30, 46, 62, 114), (9.75, 9.75, 19.62, 19.62, 39.50, 39.50, 79.25)), _SEVEN, _H100_PCIE)),
     Gpu("H100-NVL-94GB", ("NVIDIA-H100-NVL",), "H100", 95830, 132, 8, _profiles(_hopper(
         ("1g.12gb", "1g.12gb+me", "1g.24gb", "2g.24gb", "3g.47gb", "4g.47gb", "7g.94gb"),
-        _SXM_SMS, (10.75, 10.75, 21.6, 21.6, 46.12, 46.12, None)), _SEVEN, _H100_NVL)),
+        _SXM_SMS, (10.75, 10.75, 21.62, 21.62, 46.38, 46.38, 93.12)), _SEVEN, _H100_NVL)),
     Gpu("H100-96GB", ("NVIDIA-H100-SXM5-96GB", "NVIDIA-GH200-480GB"), "H100", 97871, 132, 8, _profiles(_hopper(
         ("1g.12gb", "1g.12gb+me", "1g.24gb", "2g.24gb", "3g.48gb", "4g.48gb", "7g.96gb"),
         _SXM_SMS, (11.00, 11.00, 23.00, 23.00, 46.50, 46.50, 93.00)), _SEVEN, _H100_96)),
