@@ -44,11 +44,13 @@ class FleetPlan:
 def plan_fleet(fleet: Fleet) -> FleetPlan:
     """Plan a file's deployments on its products; unknown products are refused with what is known."""
     gpus = {one.product: known_gpu(one.product) for one in fleet.products}
-    offered = {(name, one.profile): one for name, gpu in gpus.items() for one in gpu.profiles if plain(one)}
+    jpeg = any(one.endpoint == "JPEG" for one in fleet.deployments)
+    profiles = {name: [one for one in gpu.profiles if _useful(one, gpu, jpeg=jpeg)] for name, gpu in gpus.items()}
+    offered = {(name, one.profile): one for name, mine in profiles.items() for one in mine}
     stock = [
         Product(
             one.product,
-            lattice_of(gpus[one.product], [worth.profile for worth in gpus[one.product].profiles if plain(worth)]),
+            lattice_of(gpus[one.product], [worth.profile for worth in profiles[one.product]]),
             float(one.per_gpu_hour),
             one.gpus,
         )
@@ -108,3 +110,11 @@ def known_gpu(product: str) -> Gpu:
 def plain(one: Capability) -> bool:
     """Leave slices with media extensions to those who need them: one per GPU, and scarce."""
     return not one.name.attributes
+
+
+def _useful(one: Capability, gpu: Gpu, *, jpeg: bool) -> bool:
+    """Leave out slices with media extensions, unless somebody needs a JPEG engine that the plain ones lack."""
+    if not one.name.attributes:
+        return True
+    plain = [other for other in gpu.profiles if other.profile == one.profile.partition("+")[0]]
+    return jpeg and bool(one.jpeg) and not any(other.jpeg for other in plain)

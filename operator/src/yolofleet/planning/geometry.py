@@ -18,12 +18,16 @@ Counts = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Kind:
-    """A profile as geometry sees it: so many memory slices, these starts, at most `limit` on one GPU."""
+    """A profile as geometry sees it: so many memory slices, these starts, at most `limit` on one GPU.
+
+    Kinds with the same word in `shares` have that limit together: a GPU has one set of media extensions.
+    """
 
     profile: str
     size: int
     starts: tuple[int, ...]
     limit: int
+    shares: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,12 @@ class Lattice:
             if kind.profile == profile:
                 return place
         raise KeyError(f"profile {profile!r}: this GPU has {[kind.profile for kind in self.kinds]}")
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Return for each kind the first one with which it shares its limit: itself, for most."""
+        words = [kind.shares or kind.profile for kind in self.kinds]
+        return tuple(words.index(word) for word in words)
 
 
 @dataclass(frozen=True, order=True)
@@ -59,7 +69,25 @@ def lattice_of(gpu: Gpu, profiles: Iterable[str] | None = None) -> Lattice:
 
 
 def _kind(one: Capability) -> Kind:
-    return Kind(one.profile, one.memory_slices, one.starts, one.limit)
+    media = "+me" if one.name.attributes == "+me" else ""
+    return Kind(one.profile, one.memory_slices, one.starts, one.limit, media)
+
+
+def residual(lattice: Lattice, fixed: Layout) -> Lattice:
+    """Return what is left of a GPU beside slices that stay: their places are gone, and so is their part of limits."""
+    taken = {place for one in fixed for place in _places(lattice, one)}
+    used = [lattice.groups[lattice.index(one.profile)] for one in fixed]
+    kinds = []
+    for kind, group in zip(lattice.kinds, lattice.groups, strict=True):
+        starts = tuple(s for s in kind.starts if taken.isdisjoint(range(s, s + kind.size)))
+        limit = kind.limit - used.count(group)
+        if starts and limit > 0:
+            kinds.append(Kind(kind.profile, kind.size, starts, limit, kind.shares))
+    return Lattice(tuple(kinds))
+
+
+def _places(lattice: Lattice, one: Slice) -> range:
+    return range(one.start, one.start + lattice.kinds[lattice.index(one.profile)].size)
 
 
 def conflict(lattice: Lattice, layout: Iterable[Slice]) -> str | None:
@@ -70,9 +98,10 @@ def conflict(lattice: Lattice, layout: Iterable[Slice]) -> str | None:
         kind = lattice.kinds[lattice.index(one.profile)]
         if one.start not in kind.starts:
             return f"{one.profile} cannot start at {one.start}: it may at {list(kind.starts)}"
-        counts[one.profile] = counts.get(one.profile, 0) + 1
-        if counts[one.profile] > kind.limit:
-            return f"{counts[one.profile]} of {one.profile}: a GPU has {kind.limit} at most"
+        word = kind.shares or one.profile
+        counts[word] = counts.get(word, 0) + 1
+        if counts[word] > kind.limit:
+            return f"{counts[word]} of {kind.shares or one.profile}: a GPU has {kind.limit} at most"
         for place in range(one.start, one.start + kind.size):
             if place in taken:
                 other = taken[place]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from yolofleet.planning.geometry import Lattice, Slice, conflict
-from yolofleet.planning.packing.outcome import FilledGpu
+from yolofleet.planning.geometry import Lattice, Layout, Slice, conflict
+from yolofleet.planning.packing.outcome import FOREIGN, FilledGpu
+from yolofleet.planning.packing.stock import is_reserve
+from yolofleet.planning.patterns import Pattern, assign
 
-FOREIGN = "(foreign)"
-"""Who holds a slice of somebody else's pod: no step may touch it. No deployment can have this name."""
+__all__ = ["FOREIGN", "GpuState", "Holding", "overlay", "slices_by_start"]
+
 Holding = dict[Slice, str | None]
+Replicas = Counter[tuple[str, str]]
+"""How many replicas by profile and deployment."""
 
 
 @dataclass(frozen=True)
@@ -29,71 +33,104 @@ def slices_by_start(held: Mapping[Slice, str | None]) -> tuple[tuple[Slice, str 
 
 
 def overlay(
-    today: Sequence[GpuState], plan: Sequence[FilledGpu], lattices: Mapping[str, Lattice]
+    today: Sequence[GpuState],
+    plan: Sequence[FilledGpu],
+    lattices: Mapping[str, Lattice],
+    *,
+    most: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, Holding], tuple[str, ...]]:
-    """Return what each GPU shall become, and in words which of the plan's GPUs found none."""
-    chosen, missed = _pairs(today, plan, lattices)
-    queue: Counter[tuple[str, str, str | None]] = Counter(
-        (gpu.product, one.profile, owner) for gpu in plan for one, owner in gpu.slices if owner
-    )
+    """Return what each GPU shall become, and in words which of the plan's slices found none.
+
+    The plan says who gets how many slices of which kind, and how many GPUs of each product they may lie on; `most`
+    allows other numbers. Where they lie is chosen here, since slices of a kind are alike. Free slices stay as they
+    are unless they are in the way.
+    """
+    wanted: dict[str, Replicas] = defaultdict(Counter)
+    allowed: Counter[str] = Counter()
+    for gpu in plan:
+        ours = [(one.profile, owner) for one, owner in gpu.slices if owner is not None and owner != FOREIGN]
+        wanted[gpu.product].update(ours)
+        allowed[gpu.product] += bool(ours) and all(owner != FOREIGN for _, owner in gpu.slices)
     goal: dict[str, Holding] = {}
-    for gpu in today:
-        foreign = {one: owner for one, owner in gpu.slices if owner == FOREIGN}
-        kept: Holding = dict(foreign)
-        held = dict(gpu.slices)
-        for one in chosen.get(gpu.name, ()):
-            owner = held.get(one)
-            stays = owner is not None and queue[gpu.product, one.profile, owner] > 0
-            kept[one] = owner if stays else None
-            queue[gpu.product, one.profile, owner] -= 1 if stays else 0
-        goal[gpu.name] = kept
-    _deal(today, goal, queue)
-    return goal, missed
+    words: list[str] = []
+    for product in sorted({gpu.product for gpu in today} | set(wanted)):
+        mine = [gpu for gpu in today if gpu.product == product]
+        found, missing = _laid(mine, wanted[product], lattices[product], (most or allowed).get(product, 0))
+        goal.update(found)
+        words += [
+            f"{count} × {profile} of {product} that the plan wants find no GPU: too few are there, or foreign "
+            "slices are in the way: add GPUs"
+            for profile, count in sorted(missing.items())
+        ]
+    return {gpu.name: goal[gpu.name] for gpu in today}, tuple(words)
 
 
-def _deal(today: Sequence[GpuState], goal: dict[str, Holding], queue: Counter[tuple[str, str, str | None]]) -> None:
-    """Give slices that nobody keeps to deployments that still miss one of that kind, by name."""
-    for gpu in sorted(today, key=lambda one: one.name):
-        for one in sorted(goal[gpu.name]):
-            if goal[gpu.name][one] is None:
-                waiting = sorted(
-                    str(key[2]) for key, n in queue.items() if n > 0 and key[:2] == (gpu.product, one.profile)
-                )
-                if waiting:
-                    goal[gpu.name][one] = waiting[0]
-                    queue[gpu.product, one.profile, waiting[0]] -= 1
+def _laid(
+    gpus: Sequence[GpuState], wanted: Replicas, lattice: Lattice, most: int
+) -> tuple[dict[str, Holding], Mapping[str, int]]:
+    """Lay one product's replicas over its GPUs."""
+    stays = _stays(gpus, wanted)
+    groups: dict[Pattern, list[GpuState]] = defaultdict(list)
+    for gpu in gpus:
+        groups[_pattern(gpu, stays[gpu.name])].append(gpu)
+    total: Counter[str] = Counter()
+    for (profile, _), count in wanted.items():
+        total[profile] += count
+    found = assign(lattice, {pattern: len(mine) for pattern, mine in groups.items()}, total, most)
+    goal: dict[str, Holding] = {}
+    queue = wanted.copy()
+    open_slots: list[tuple[bool, str, Slice]] = []
+    for pattern, mine in groups.items():
+        layouts = (layout for layout, count in found.layouts[pattern] for _ in range(count))
+        for gpu, layout in zip(mine, layouts, strict=True):
+            kept = {one: owner for one, owner in stays[gpu.name].items() if one in layout}
+            goal[gpu.name] = {**dict.fromkeys(pattern.foreign, FOREIGN), **kept}
+            queue.subtract((one.profile, owner) for one, owner in kept.items())
+            taken = {*kept, *pattern.foreign}
+            cut = {one for one, _ in gpu.slices}
+            open_slots += [(one not in cut, gpu.name, one) for one in layout if one not in taken]
+    _deal(open_slots, queue, goal)
+    for gpu in gpus:
+        _leave_free(gpu, goal[gpu.name], lattice)
+    return goal, found.missing
 
 
-def _pairs(
-    today: Sequence[GpuState], plan: Sequence[FilledGpu], lattices: Mapping[str, Lattice]
-) -> tuple[dict[str, tuple[Slice, ...]], tuple[str, ...]]:
-    """Match the plan's layouts to GPUs, the pair with most to keep first; ties by place in the lists."""
-    layouts = [tuple(one for one, _ in gpu.slices) for gpu in plan]
-    scores = []
-    for at, gpu in enumerate(today):
-        for wanted, layout in enumerate(layouts):
-            kept = _kept(gpu, layout, lattices) if plan[wanted].product == gpu.product else None
-            if kept is not None:
-                scores.append((-kept, at, wanted))
-    chosen: dict[str, tuple[Slice, ...]] = {}
-    given: set[int] = set()
-    for _, at, wanted in sorted(scores):
-        if today[at].name not in chosen and wanted not in given:
-            chosen[today[at].name] = layouts[wanted]
-            given.add(wanted)
-    missed = Counter(gpu.product for at, gpu in enumerate(plan) if at not in given)
-    words = tuple(
-        f"{count} GPU(s) of {product} that the plan wants are not there, or foreign slices are in the way: add GPUs"
-        for product, count in sorted(missed.items())
-    )
-    return chosen, words
+def _stays(gpus: Sequence[GpuState], wanted: Replicas) -> dict[str, dict[Slice, str]]:
+    """Return which replicas the plan still wants; of those too many the ones go that sit on the emptiest GPUs."""
+    left = wanted.copy()
+    ours = {gpu.name: [(one, o) for one, o in gpu.slices if o is not None and o != FOREIGN] for gpu in gpus}
+    stays: dict[str, dict[Slice, str]] = {gpu.name: {} for gpu in gpus}
+    for gpu in sorted(gpus, key=lambda gpu: (-len(ours[gpu.name]), gpu.name)):
+        for one, owner in ours[gpu.name]:
+            if left[one.profile, owner] > 0:
+                left[one.profile, owner] -= 1
+                stays[gpu.name][one] = owner
+    return stays
 
 
-def _kept(gpu: GpuState, layout: tuple[Slice, ...], lattices: Mapping[str, Lattice]) -> float | None:
-    """Count busy slices that stay, free ones a little, less a trifle for each that goes; None: foreign in the way."""
-    foreign = [one for one, owner in gpu.slices if owner == FOREIGN]
-    if foreign and conflict(lattices[gpu.product], [*foreign, *layout]) is not None:
-        return None
-    stays = sum(0.01 if owner is None else 1.0 for one, owner in gpu.slices if one in layout)
-    moves = sum(owner is not None for one, owner in gpu.slices if one not in layout)
-    return stays - 0.001 * moves
+def _pattern(gpu: GpuState, stays: Mapping[Slice, str]) -> Pattern:
+    foreign = tuple(sorted(one for one, owner in gpu.slices if owner == FOREIGN))
+    busy: Layout = tuple(sorted(stays))
+    free = tuple(sorted(one for one, _ in gpu.slices if one not in stays and one not in foreign))
+    return Pattern(foreign, busy, free)
+
+
+def _deal(slots: list[tuple[bool, str, Slice]], queue: Replicas, goal: dict[str, Holding]) -> None:
+    """Give open slots to replicas that still miss one, slots already cut first; the rest need not be cut.
+
+    What is reserved is cut and left to nobody.
+    """
+    waiting: dict[str, list[str]] = defaultdict(list)
+    for (profile, owner), count in sorted(queue.items(), reverse=True):
+        waiting[profile] += [owner] * count
+    for _, gpu, one in sorted(slots):
+        if waiting[one.profile]:
+            owner = waiting[one.profile].pop()
+            goal[gpu][one] = None if is_reserve(owner) else owner
+
+
+def _leave_free(gpu: GpuState, held: Holding, lattice: Lattice) -> None:
+    """Keep slices that are cut today and in nobody's way."""
+    for one, _ in gpu.slices:
+        if one not in held and conflict(lattice, [*held, one]) is None:
+            held[one] = None

@@ -97,6 +97,8 @@ def _forbidden(ask: Ask, kind: Kind, worth: Capability) -> str | None:
         return f"placement.products does not name {product}"
     if ask.profiles and not any(same_profile(asked, profile) for asked in ask.profiles):
         return f"placement.profiles does not name {profile}"
+    if worth.name.attributes and ask.endpoint != "JPEG":
+        return f"{profile} is for those who need its media engines: a GPU has only one of them"
     if ask.endpoint == "JPEG" and not worth.jpeg:
         seen = "has no JPEG engine" if worth.jpeg == 0 else "is not known to have a JPEG engine"
         return f"{profile} of {product} {seen}, and endpoint JPEG needs one"
@@ -110,6 +112,14 @@ def rate_on(ask: Ask, kind: Kind) -> Rate | str:
 
 
 def _curve(curves: Iterable[Curve], kind: Kind) -> Curve | None:
-    """Return the kind's curve; a measured one before an estimated one."""
-    mine = [one for one in curves if one.product == kind[0] and same_profile(one.profile, kind[1])]
-    return min(mine, key=lambda one: one.source != "Measured", default=None)
+    """Return the kind's curve; a measured one before an estimated one.
+
+    Media extensions add engines, neither SMs nor memory: without a curve of its own such a slice has the plain one's.
+    """
+    plain = kind[1].partition("+")[0]
+    mine = [one for one in curves if one.product == kind[0] and _any_same(one.profile, kind[1], plain)]
+    return min(mine, key=lambda one: (not same_profile(one.profile, kind[1]), one.source != "Measured"), default=None)
+
+
+def _any_same(profile: str, *names: str) -> bool:
+    return any(same_profile(profile, name) for name in names)

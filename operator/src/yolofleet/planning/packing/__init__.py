@@ -2,12 +2,14 @@
 
 from yolofleet.planning.packing.certificate import Certificate, recomputed_bound
 from yolofleet.planning.packing.change import changed
-from yolofleet.planning.packing.outcome import FilledGpu, Share, certificate, filled_gpus, shares
+from yolofleet.planning.packing.outcome import FOREIGN, FilledGpu, Share, certificate, filled_gpus, shares
 from yolofleet.planning.packing.plan import Packing, pack
 from yolofleet.planning.packing.problem import Need, Problem, Product, problem_of
 from yolofleet.planning.packing.shortage import Shortfall, pack_by_priority
+from yolofleet.planning.packing.stock import reserve, stocks
 
 __all__ = [
+    "FOREIGN",
     "Certificate",
     "FilledGpu",
     "Need",
@@ -23,5 +25,7 @@ __all__ = [
     "pack_by_priority",
     "problem_of",
     "recomputed_bound",
+    "reserve",
     "shares",
+    "stocks",
 ]

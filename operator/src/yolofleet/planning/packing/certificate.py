@@ -32,12 +32,12 @@ def recomputed_bound(products: Sequence[Product], needs: Sequence[Need], proof: 
     total = 0.0
     for product in products:
         rent = proof.rents.get(product.name, 0.0)
-        worths = tuple(proof.slices.get((product.name, kind.profile), 0.0) for kind in product.lattice.kinds)
+        worths = tuple(proof.slices.get((product.sold_as, kind.profile), 0.0) for kind in product.lattice.kinds)
         worth = _dearest_layout(product.lattice, worths)
-        if worth > (product.price + rent) * (1 + _TINY) or rent < 0 or min(worths) < 0:
+        if worth > (product.price + rent) * (1 + _TINY) or rent < 0 or min(worths, default=0) < 0:
             raise ValueError(f"{product.name}: a layout is worth {worth}, its GPU costs {product.price} + {rent}")
         total -= rent * product.limit if product.limit is not None else math.inf if rent > 0 else 0.0
-    sold = {(product.name, kind.profile) for product in products for kind in product.lattice.kinds}
+    sold = {(product.sold_as, kind.profile) for product in products for kind in product.lattice.kinds}
     for need in needs:
         offers = [(r, proof.slices.get(kind, 0.0)) for kind, r in need.rates.items() if r > 0 and kind in sold]
         total += _cheapest_cover(need.demand, offers) if need.demand > 0 else 0.0
@@ -49,8 +49,9 @@ def _dearest_layout(lattice: Lattice, worths: tuple[float, ...]) -> float:
     def most(at: int, left: tuple[int, ...]) -> float:
         best = most(at + 1, left) if any(start > at for kind in lattice.kinds for start in kind.starts) else 0.0
         for k, kind in enumerate(lattice.kinds):
-            if at in kind.starts and left[k]:
-                best = max(best, worths[k] + most(at + kind.size, (*left[:k], left[k] - 1, *left[k + 1 :])))
+            g = lattice.groups[k]
+            if at in kind.starts and left[g]:
+                best = max(best, worths[k] + most(at + kind.size, (*left[:g], left[g] - 1, *left[g + 1 :])))
         return best
 
     return most(0, tuple(kind.limit for kind in lattice.kinds))

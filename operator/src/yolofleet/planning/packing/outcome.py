@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from yolofleet.planning.geometry import Slice
 from yolofleet.planning.packing.certificate import Certificate
 from yolofleet.planning.packing.plan import Packing
+from yolofleet.planning.packing.stock import is_reserve
 
+FOREIGN = "(foreign)"
+"""Who holds a slice of somebody else's pod: no step may touch it. No deployment can have this name."""
 Kind = tuple[str, str]
 _TINY = 1e-6
 
@@ -27,7 +30,7 @@ class Share:
 
 @dataclass(frozen=True)
 class FilledGpu:
-    """One GPU: its layout, and whose each slice is; None for one that nobody needs yet."""
+    """One GPU: its layout, and whose each slice is; None for one that nobody needs yet, FOREIGN for others' pods."""
 
     product: str
     slices: tuple[tuple[Slice, str | None], ...]
@@ -60,6 +63,8 @@ def _why(packing: Packing, row: int, served: float) -> str:
     demand = float(problem.demand[row])
     cost = float(packing.slices @ counts)
     taken = " + ".join(f"{int(counts[at])} × {' '.join(problem.columns[at])}" for at in counts.nonzero()[0])
+    if is_reserve(problem.needs[row]):
+        return f"{taken} kept for what the pool reserves, at a worth of {cost:.3f}"
     told = [f"{taken} serve {served:.0f} of {demand:.0f} fps at a worth of {cost:.3f}"]
     for at in _smaller(packing, row):
         rate = float(problem.rate[row, at])
@@ -72,7 +77,7 @@ def _why(packing: Packing, row: int, served: float) -> str:
     told += [
         f"{product.name} is scarce: each further GPU would save {rent:.2f}"
         for product, rent in zip(problem.products, packing.rents, strict=True)
-        if rent > _TINY and any(product.name == problem.columns[at][0] for at in counts.nonzero()[0])
+        if rent > _TINY and any(product.sold_as == problem.columns[at][0] for at in counts.nonzero()[0])
     ]
     return "; ".join(told)
 
@@ -98,10 +103,12 @@ def filled_gpus(packing: Packing) -> tuple[FilledGpu, ...]:
         queue.reverse()
     made = []
     for layout, owner, count in zip(problem.placed, problem.layout_product, packing.gpus, strict=True):
-        product = problem.products[owner].name
+        stock = problem.products[owner]
+        fixed = tuple((one, FOREIGN) for one in stock.fixed)
         for _ in range(int(count)):
-            slices = tuple((one, _next(queues[product, one.profile])) for one in layout)
-            made.append(FilledGpu(product, slices))
+            slices = tuple((one, _next(queues[stock.sold_as, one.profile])) for one in layout)
+            if not fixed or any(holder for _, holder in slices):
+                made.append(FilledGpu(stock.sold_as, tuple(sorted((*fixed, *slices), key=lambda item: item[0]))))
     return tuple(made)
 
 

@@ -50,23 +50,31 @@ def paid_rents(problem: Problem, rents: Floats) -> float:
 
 
 def affordable(problem: Problem, slices: Floats, rents: Floats) -> Floats:
-    """Scale prices down, product by product, until no layout beats its GPU's price and rent."""
+    """Scale prices down, product by product, until no layout beats its GPU's price and rent.
+
+    GPUs that others share cost nothing: there the rent rises instead (in place), to what the dearest layout is worth.
+    """
     slices = np.maximum(slices, 0.0)
-    load = (problem.layouts @ slices) / (problem.price + rents[problem.layout_product])
+    worth = problem.layouts @ slices
+    load = worth / np.where(problem.whole, problem.price + rents[problem.layout_product], 1.0)
     for product in range(len(problem.products)):
-        mine = problem.layout_product == product
+        mine = (problem.layout_product == product) & problem.whole
         worst = float(load[mine].max()) if mine.any() else 0.0
         if worst > 1:
-            slices[problem.column_product == product] /= worst * (1 + 1e-12)
+            slices[problem.layouts[mine].any(0)] /= worst * (1 + 1e-12)
+    for stock in problem.shared:
+        mine = problem.layout_product == stock
+        dearest = float((problem.layouts[mine] @ slices).max()) if mine.any() else 0.0
+        rents[stock] = max(0.0, dearest - problem.products[stock].price) * (1 + 1e-12)
     return slices
 
 
-def first_prices(problem: Problem) -> Floats:
-    """Price slices by the largest number of them that fits on a GPU: a start that knows no demand."""
+def first_prices(problem: Problem, rents: Floats) -> Floats:
+    """Price slices by the largest number of them that fits on a GPU: a start that knows no demand; sets the rents."""
     most = problem.layouts.max(0)
-    by_product = np.array([product.price for product in problem.products])
+    by_product = np.array([product.price or problem.least_price for product in problem.products])
     raw: Floats = by_product[problem.column_product] / most
-    return affordable(problem, raw, np.zeros(len(problem.products)))
+    return affordable(problem, raw, rents)
 
 
 class _Planes:
@@ -129,7 +137,8 @@ def find_prices(problem: Problem, *, tolerance: float = 0.0) -> Prices:
     groups = min(len(problem.demand), GROUPS)
     group = _grouped(problem, groups)
     planes = _Planes(problem, groups)
-    slices, rents = first_prices(problem), np.zeros(len(problem.products))
+    rents = np.zeros(len(problem.products))
+    slices = first_prices(problem, rents)
     prices = Prices(slices, rents, groups=group)
     stalled = 0
     for turn in range(_MOST_ROUNDS):
@@ -148,6 +157,6 @@ def find_prices(problem: Problem, *, tolerance: float = 0.0) -> Prices:
         lean = 0.7 if turn <= 1 else 0.5
         rents = lean * prices.rents + (1 - lean) * near_rents
         slices = affordable(problem, lean * prices.slices + (1 - lean) * near_slices, rents)
-        slices = np.maximum(slices, _FLOOR * problem.price.min())
+        slices = np.maximum(slices, _FLOOR * problem.least_price)
         slices = affordable(problem, slices, rents)
     return prices

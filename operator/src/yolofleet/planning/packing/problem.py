@@ -22,12 +22,23 @@ _GRAIN = 1_000_000  # prices count to six decimals, as the API has them
 
 @dataclass(frozen=True)
 class Product:
-    """A GPU product: how it can be cut, what one costs, and how many there are (None: as many as one likes)."""
+    """A GPU product: how it can be cut, what one costs, and how many there are (None: as many as one likes).
+
+    GPUs that foreign pods share are a stock of their own beside the whole ones: `sells` names the product whose
+    slices they offer, `fixed` the slices that stay; they cost nothing more, and there are only so many.
+    """
 
     name: str
     lattice: Lattice
     price: float = 1.0
     limit: int | None = None
+    sells: str = ""
+    fixed: Layout = ()
+
+    @property
+    def sold_as(self) -> str:
+        """Return the product that its slices are slices of."""
+        return self.sells or self.name
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,22 @@ class Problem:
         grain = math.gcd(*(round(product.price * _GRAIN) for product in self.products)) / _GRAIN
         return math.ceil(bound / grain - 1e-6) * grain if grain > 0 else bound
 
+    @property
+    def shared(self) -> tuple[int, ...]:
+        """Return the stocks of GPUs that others are on."""
+        return tuple(at for at, product in enumerate(self.products) if product.fixed)
+
+    @property
+    def whole(self) -> Flags:
+        """Tell which layouts are those of GPUs that nobody else is on."""
+        found: Flags = ~np.isin(self.layout_product, self.shared)
+        return found
+
+    @property
+    def least_price(self) -> float:
+        """Return the least price of a GPU that costs anything."""
+        return min((product.price for product in self.products if product.price > 0), default=1.0)
+
 
 def problem_of(products: Sequence[Product], needs: Iterable[Need]) -> Problem:
     """Lay out the arrays; needs without demand ask for nothing, those that no slice serves are refused."""
@@ -106,8 +133,8 @@ def problem_of(products: Sequence[Product], needs: Iterable[Need]) -> Problem:
             remedy=f"loosen the objective, or allow other products or profiles than {have}",
         )
     layouts = np.zeros((len(rows), len(columns)))
-    for held, (offset, counts) in zip(layouts, rows, strict=True):
-        held[offset : offset + len(counts)] = counts
+    for held, (at, counts) in zip(layouts, rows, strict=True):
+        held[list(at)] = counts
     demand = np.array([need.demand for need in asked], float)
     names = tuple(need.name for need in asked)
     return Problem(tuple(products), columns, owners, layouts, layout_owner, placed, names, rate, demand)
@@ -131,21 +158,23 @@ def _check(asked: tuple[Need, ...]) -> None:
 
 def _cut(
     products: Sequence[Product], wanted: set[tuple[str, str]]
-) -> tuple[tuple[tuple[str, str], ...], Ints, list[tuple[int, tuple[int, ...]]], Ints, tuple[Layout, ...]]:
+) -> tuple[tuple[tuple[str, str], ...], Ints, list[tuple[tuple[int, ...], tuple[int, ...]]], Ints, tuple[Layout, ...]]:
     """Return slice kinds that somebody can use, and the layouts of these alone."""
     columns: list[tuple[str, str]] = []
     owners: list[int] = []
-    rows: list[tuple[int, tuple[int, ...]]] = []
+    for at, product in enumerate(products):
+        offered = [(product.sold_as, kind.profile) for kind in product.lattice.kinds]
+        fresh = [column for column in offered if column in wanted and column not in columns]
+        columns += fresh
+        owners += [at] * len(fresh)
+    rows: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
     layout_owner: list[int] = []
     placed: list[Layout] = []
     for at, product in enumerate(products):
-        kinds = tuple(kind for kind in product.lattice.kinds if (product.name, kind.profile) in wanted)
-        if not kinds:
-            continue
-        for counts, layout in worthwhile(Lattice(kinds)):
-            rows.append((len(columns), counts))
+        kinds = tuple(kind for kind in product.lattice.kinds if (product.sold_as, kind.profile) in wanted)
+        where = tuple(columns.index((product.sold_as, kind.profile)) for kind in kinds)
+        for counts, layout in worthwhile(Lattice(kinds)) if kinds else ():
+            rows.append((where, counts))
             placed.append(layout)
             layout_owner.append(at)
-        columns += [(product.name, kind.profile) for kind in kinds]
-        owners += [at] * len(kinds)
     return tuple(columns), np.array(owners, int), rows, np.array(layout_owner, int), tuple(placed)

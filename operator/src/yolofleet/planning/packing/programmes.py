@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,14 +35,20 @@ def choose(
     whole: bool,
     most_nodes: int = 200,
     stop_at: float | None = None,
+    budget: float | None = None,
 ) -> Mix | None:
-    """Give every need that has covers here one of them, beside what is `used` already, at the least cost of GPUs."""
+    """Give every need that has covers here one of them, beside what is `used` already, at the least cost of GPUs.
+
+    With a `budget` GPUs may cost that much, and what is least is the sum of the covers' own `cost`.
+    """
     ids, owner = np.unique(columns.need, return_inverse=True)
     every = np.arange(len(columns))
     one_each = (owner, every, np.ones(len(columns)))
     body = columns.counts
     least, most = np.ones(len(ids)), np.ones(len(ids))
     program = _program(problem, (one_each, body), used, (least, most), np.ones(len(columns)), whole=whole)
+    if budget is not None:
+        program = _within(program, columns.cost, budget)
     return _mix(problem, program, len(columns), len(ids), most_nodes=most_nodes, stop_at=stop_at)
 
 
@@ -104,6 +110,24 @@ def _program(
     )
 
 
+def _within(program: Program, cost: Floats, budget: float) -> Program:
+    """Make the cost of GPUs a last row instead of the aim: a penalty for it would drown the aim."""
+    chosen, rows = len(cost), len(program.row_lower)
+    layouts = np.arange(chosen, len(program.cost))
+    terms = program.terms
+    return replace(
+        program,
+        cost=np.concatenate([cost, np.zeros(len(layouts))]),
+        terms=Terms(
+            np.concatenate([terms.row, np.full(len(layouts), rows)]),
+            np.concatenate([terms.column, layouts]),
+            np.concatenate([terms.value, program.cost[chosen:]]),
+        ),
+        row_lower=np.append(program.row_lower, -INFINITE),
+        row_upper=np.append(program.row_upper, budget),
+    )
+
+
 def _mix(
     problem: Problem, program: Program, chosen: int, needs: int, *, most_nodes: int, stop_at: float | None
 ) -> Mix | None:
@@ -115,5 +139,6 @@ def _mix(
     slices = np.zeros(kinds)
     if program.whole is None:
         slices = np.maximum(found.row_prices[needs : needs + kinds], 0)
-        rents[list(problem.limited)] = np.maximum(-found.row_prices[needs + kinds :], 0)
+        limited = list(problem.limited)
+        rents[limited] = np.maximum(-found.row_prices[needs + kinds :][: len(limited)], 0)
     return Mix(found.values[:chosen], found.values[chosen:], found.cost, slices, rents)

@@ -56,7 +56,7 @@ def _choose_anew(problem: Problem, rounded: Rounded, draft: Draft, turn: int, ta
         free |= several
     others = np.flatnonzero(several & ~free)
     ranked = others[np.argsort(rounded.spare[others], kind="stable")]
-    free[_spread(ranked, _FREED[turn], turn)] = True
+    free[spread(ranked, _FREED[turn], turn)] = True
     columns = rounded.columns.take(np.flatnonzero(free[rounded.columns.need]))
     free[:] = False
     free[columns.need] = True
@@ -76,7 +76,7 @@ def _count_anew(problem: Problem, rounded: Rounded, draft: Draft, turn: int, tar
     few = _FREE_COUNTS * (2 if problem.rate.shape[1] <= _ONE_PRODUCT else 1)
     ranked = np.argsort(size if turn > _ROUNDS // 2 else -size, kind="stable")
     split = np.flatnonzero(rounded.split)[:few]
-    needs = np.union1d(split, _spread(ranked, few - len(split), turn // 3))
+    needs = np.union1d(split, spread(ranked, few - len(split), turn // 3))
     used = (draft.counts.sum(0) - draft.counts[needs].sum(0)).astype(float)
     mix = choose_freely(problem, needs, used, most_nodes=_NODES, stop_at=target)
     if mix is None:
@@ -87,7 +87,7 @@ def _count_anew(problem: Problem, rounded: Rounded, draft: Draft, turn: int, tar
         draft.improve(counts, mix)
 
 
-def _spread(ranked: Ints, wanted: int, turn: int) -> Ints:
+def spread(ranked: Ints, wanted: int, turn: int) -> Ints:
     """Take `wanted` of the first ranked, other ones each turn, the same each run."""
     if wanted <= 0 or not len(ranked):
         return ranked[:0]
