@@ -81,7 +81,7 @@ bench-operator: setup prerequisites ## the operator at 1,000, 5,000 and 10,000 Y
 	@$(PY) -m e2e.bench.operator $(BENCH_ARGS)
 
 bench-planner: setup ## GPUs, bounds, time and memory of the planner; PARVAGPU=folder adds the published benchmark
-	@$(PY) tools/bench_planner.py $(if $(PARVAGPU),--parvagpu $(PARVAGPU)) $(BENCH_ARGS)
+	@$(PY) -m tools.bench $(if $(PARVAGPU),--parvagpu $(PARVAGPU)) $(BENCH_ARGS)
 
 cluster-up: setup prerequisites ## a bare cluster that stays
 	@$(PY) -m e2e.clusters up

@@ -1,0 +1,1 @@
+"""The planner's benchmarks: a published one, size, movement, saturation."""
