@@ -118,10 +118,16 @@ class Kube:
             return read.decode(errors="replace")
 
     async def pages(
-        self, resource: Resource, *, namespace: str | None = None, selector: str = "", metadata_only: bool = False
+        self,
+        resource: Resource,
+        *,
+        namespace: str | None = None,
+        selector: str = "",
+        metadata_only: bool = False,
+        limit: int = PAGE,
     ) -> AsyncIterator[Object]:
-        """Yield the pages of a LIST; every page is a List object with its metadata."""
-        params = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        """Yield the pages of a LIST, of `limit` objects each; every page is a List object with its metadata."""
+        params = {"limit": str(limit)} | ({"labelSelector": selector} if selector else {})
         accept = LIST_ONLY_METADATA if metadata_only else "application/json"
         while True:
             page = await self.request("GET", resource.path(namespace), params=params, accept=accept)

@@ -10,6 +10,9 @@ from yolofleet.observe.cache import Cache, Key, key_of
 from yolofleet.observe.reflector import relist
 from yolofleet.observe.resources import selector_of
 
+PAGE_OF_METADATA = 500
+"""Names and versions alone are small: a fifth of the requests, and no more memory than a page of whole objects."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -41,7 +44,10 @@ class _Listed:
 async def _listed(kube: Kube, resource: Resource, namespace: str | None) -> _Listed:
     found: dict[Key, int] = {}
     version = 0
-    async for page in kube.pages(resource, namespace=namespace, selector=selector_of(resource), metadata_only=True):
+    selector = selector_of(resource)
+    async for page in kube.pages(
+        resource, namespace=namespace, selector=selector, metadata_only=True, limit=PAGE_OF_METADATA
+    ):
         version = int(page["metadata"]["resourceVersion"])
         for item in page["items"]:
             found[key_of(resource.kind, item)] = int(item["metadata"]["resourceVersion"])
