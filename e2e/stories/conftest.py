@@ -31,8 +31,9 @@ def fleet(installed: Any, namespace: str) -> Iterator[Fleet]:
     made = Fleet(installed, namespace)
     yield made
     operator_up(installed)
-    made.kubectl("delete", "ydep", "--all", "--wait=false")
-    wait_for("the deployments to go", lambda: not made.items("deployments"), timeout_s=60)
+    # From the top, so that nobody makes pods anew; and pods at once: one that drains already cannot be hurried.
+    for kind in ("yolodeployments", "deployments", "replicasets"):
+        made.kubectl("delete", kind, "--all", "--cascade=orphan", "--timeout=60s")
     made.kubectl("delete", "pods", "--all", "--now", "--wait=false")
     wait_for("all pods of the story to go", lambda: not serving(made), timeout_s=60)
 
