@@ -1,0 +1,1 @@
+"""Scaling policies on arrival traces: what each of them misses, and what it pays."""
