@@ -55,14 +55,16 @@ def wander(rng: Rng, seconds: int, *, tau_s: float, sd: float) -> Rates:
 
 def between(at: Rates, start: float, end: float, *, rise_s: float, fall_s: float) -> Rates:
     """Return 0, then a rise to 1 from `start` on, and a fall back to 0 from `end` on."""
-    return np.clip((at - start) / rise_s, 0, 1) * (1 - np.clip((at - end) / fall_s, 0, 1))
+    shape: Rates = np.clip((at - start) / rise_s, 0, 1) * (1 - np.clip((at - end) / fall_s, 0, 1))
+    return shape
 
 
 def diurnal(rng: Rng, _shared: Rng) -> Rates:
     at = np.arange(24 * HOUR) / HOUR
     peaks = 0.8 * np.exp(-(((at - 10.5) / 3.0) ** 2)) + np.exp(-(((at - 18.5) / 2.2) ** 2))
     whole = np.exp(rng.normal() * 0.05)
-    return (6 + 32 * peaks) * whole * (1 + wander(rng, len(at), tau_s=300, sd=0.04))
+    rate: Rates = (6 + 32 * peaks) * whole * (1 + wander(rng, len(at), tau_s=300, sd=0.04))
+    return rate
 
 
 def flash(rng: Rng, _shared: Rng) -> Rates:
@@ -74,7 +76,8 @@ def flash(rng: Rng, _shared: Rng) -> Rates:
         holds = int(rng.uniform(180, 480))
         ebb = np.exp(-np.clip(since - rise - holds, 0, None) / 120)
         more += np.clip((since + 1) / rise, 0, 1) * ebb
-    return base * (1 + 9 * more)
+    rate: Rates = base * (1 + 9 * more)
+    return rate
 
 
 def on_off(rng: Rng, shared: Rng) -> Rates:

@@ -1,0 +1,154 @@
+"""From looks at the arrivals to a count of replicas: the level, its rise, the usual day, and a headroom at its price.
+
+Pure and bounded: a few looks, the peaks of five minutes, four days in five-minute steps, and what choices have cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from yolofleet.planning import arrivals, daily, headroom
+from yolofleet.planning.arrivals import Arrivals
+from yolofleet.planning.daily import Profile
+from yolofleet.planning.headroom import CHOICES, VIEWS, WINDOWS_S, Choice, Market, Shadows, blank
+
+Peaks = tuple[tuple[float, float], ...]
+LEARNING_S = 600.0
+"""The usual demand is the mean of what was seen, until that is this long; then it fades with the costs."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Seconds of the whole deployment that a second over the objective is worth, and that a change is."""
+
+    overload_s: float
+    change_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the looks so far say; times are of the looks' own clock, in seconds."""
+
+    arrivals: Arrivals
+    since: float
+    usual_fps: float
+    seen_s: float = 0.0
+    peaks: tuple[Peaks, ...] = ((),) * VIEWS
+    profile: Profile = field(default_factory=Profile)
+    shadows: Shadows = field(default_factory=blank)
+    bases: tuple[float, ...] = (0.0,) * VIEWS
+
+    @property
+    def at(self) -> float:
+        """Return when the last look was."""
+        return self.arrivals.at
+
+    @property
+    def choice(self) -> Choice:
+        """Return the headroom and window that decide."""
+        return CHOICES[self.shadows.chosen]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A count and its terms: frames per second that are planned for, and how many replicas only the window keeps."""
+
+    replicas: int
+    now: int
+    arriving_fps: float
+    rise_fps: float
+    day_fps: float
+    headroom_fps: float
+    window_s: float
+    whole_window: bool
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What a replica carries, what share of it is planned for, and how long it takes from wish to service."""
+
+    replica_fps: float
+    target: float = 1.0
+    start_s: float = 30.0
+
+
+def begun(at: float, fps: float, *, chosen: int = headroom.UNLEARNT) -> Forecast:
+    """Return what one look tells; `chosen` is what was chosen before a restart."""
+    return Forecast(arrivals.first(at, fps), at, fps, shadows=blank(chosen), bases=(fps,) * VIEWS)
+
+
+def after(known: Forecast, at: float, fps: float, *, clock_s: float, worth: Slice, prices: Prices) -> Forecast:
+    """Take another look: learn from it what each choice would have cost, and choose again."""
+    elapsed = at - known.at
+    if elapsed <= 0:
+        return known
+    gap = elapsed > arrivals.GAP_S
+    moved = arrivals.after(known.arrivals, at, fps)
+    profile = daily.noted(known.profile, clock_s, moved.fps)
+    fades = known.seen_s > LEARNING_S
+    weight = 1 - 0.5 ** (elapsed / headroom.HALF_LIFE_S) if fades else elapsed / (known.seen_s + elapsed)
+    usual = known.usual_fps if gap else known.usual_fps + weight * (fps - known.usual_fps)
+    bases = _bases(moved, profile, clock_s, worth)
+    peaks = tuple(_peaks(() if gap else old, at, base) for old, base in zip(known.peaks, bases, strict=True))
+    seen_s = known.seen_s if gap else known.seen_s + elapsed
+    fresh = Forecast(moved, at if gap else known.since, usual, seen_s, peaks, profile, known.shadows, bases)
+    return fresh if gap else replace(fresh, shadows=_priced(fresh, elapsed, worth, prices))
+
+
+def _bases(moved: Arrivals, profile: Profile, clock_s: float, worth: Slice) -> tuple[float, ...]:
+    """Return what is planned for without headroom: plain, with the rise, with the usual day, with both."""
+    ahead = worth.start_s + moved.at - moved.looks[-2][0] if len(moved.looks) > 1 else worth.start_s
+    rising = moved.fps + arrivals.rise(moved, ahead)
+    usual = daily.expected(profile, clock_s, ahead_s=worth.start_s)
+    return (moved.fps, rising, max(moved.fps, usual), max(rising, usual))
+
+
+def _peaks(peaks: Peaks, at: float, fps: float) -> Peaks:
+    """Keep falling peaks of the longest window: each is the largest since its time."""
+    past = at - WINDOWS_S[-1]
+    return (*(peak for peak in peaks if peak[1] > fps and peak[0] >= past), (at, fps))
+
+
+def _largest(peaks: Peaks, at: float, window_s: float) -> float:
+    past = at - window_s
+    for then, fps in peaks:
+        if then >= past:
+            return fps
+    return 0.0
+
+
+def _priced(known: Forecast, elapsed: float, worth: Slice, prices: Prices) -> Shadows:
+    whole = known.usual_fps / worth.replica_fps
+    market = Market(worth.replica_fps, worth.target, worth.start_s, prices.overload_s * whole, prices.change_s * whole)
+    at, shadows = known.at, known.shadows
+    window = known.choice.window_s
+    look = headroom.Look(
+        at=at,
+        elapsed_s=elapsed,
+        fps=known.arrivals.looks[-1][1],
+        usual_fps=known.usual_fps,
+        bases=known.bases,
+        peaks=tuple(_largest(told, at, window) for told in known.peaks),
+        by_window=tuple(_largest(known.peaks[headroom.view_of(shadows)], at, length) for length in WINDOWS_S),
+    )
+    return headroom.chosen(headroom.seen(shadows, look, market), at)
+
+
+def wanted(known: Forecast, *, worth: Slice, floor_fps: float = 0.0) -> Wanted:
+    """Return the count, with its terms; `floor_fps` is a demand that was declared."""
+    view = headroom.view_of(known.shadows)
+    plain, rising, usual, _ = known.bases
+    base, choice = max(known.bases[view], floor_fps), known.choice
+    window = choice.window_s
+    peak = max(_largest(known.peaks[view], known.at, window), base) if known.peaks[view] else base
+    now, kept = headroom.count(choice, known.usual_fps, base, peak, worth.replica_fps * worth.target)
+    return Wanted(
+        replicas=kept,
+        now=now,
+        arriving_fps=plain,
+        rise_fps=(rising - plain) if view & 1 else 0.0,
+        day_fps=usual if view & 2 and usual > plain else 0.0,
+        headroom_fps=headroom.reserve(choice, known.usual_fps, base),
+        window_s=window,
+        whole_window=known.at - known.since >= window,
+    )
