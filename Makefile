@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help setup prerequisites demo test test-unit test-e2e test-slow verify generate lint format types layers lock \
-        bench-operator bench-planner cluster-up cluster-down images images-docker image-bench clean
+        bench-operator bench-planner bench-scaling cluster-up cluster-down images images-docker image-bench clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ bench-operator: setup prerequisites ## the operator at 1,000, 5,000 and 10,000 Y
 
 bench-planner: setup ## GPUs, bounds, time and memory of the planner; PARVAGPU=folder adds the published benchmark
 	@$(PY) -m tools.bench $(if $(PARVAGPU),--parvagpu $(PARVAGPU)) $(BENCH_ARGS)
+
+bench-scaling: setup ## scaling policies on arrival traces: seconds over, slice-hours, Pareto plot (BENCH_ARGS=--quick)
+	@$(PY) -m e2e.bench.scaling $(BENCH_ARGS)
 
 cluster-up: setup prerequisites ## a bare cluster that stays
 	@$(PY) -m e2e.clusters up

@@ -110,7 +110,7 @@ CASES = [
     ),
     (
         "more than may be",
-        world(signals=seen(5000)),
+        world(replicas=10, signals=seen(*[500.0] * 10)),
         (10, Reason.AT_MAX_REPLICAS, "True", "= 60, bound by scaling.maxReplicas 10"),
     ),
     (

@@ -56,6 +56,10 @@ class Scaling(ApiModel):
     """Share of its measured throughput that a replica is planned for, in percent."""
     warm_replicas: Annotated[int, Field(ge=0, le=1000)] = 0
     """Replicas kept ready above the need."""
+    overload_cost_seconds: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Seconds of all replicas that a second above the objective is worth; absent: a fixed target and window decide."""
+    change_cost_seconds: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    """Seconds of all replicas that not changing their number is worth; counts with overloadCostSeconds only."""
     scale_down: ScaleDown = Field(default_factory=ScaleDown)
     """How replicas go."""
     schedules: Annotated[list[Schedule], unique_by("name"), as_map("name", max_items=16)] = Field(default_factory=list)

@@ -75,6 +75,8 @@ class ScalingStatus(ApiModel):
     """The arithmetic."""
     needs: Annotated[list[LowerNeed], as_map("replicas", max_items=16)] = Field(default_factory=list)
     """Lower needs that replicas will go down to; what a restarted operator goes on from."""
+    headroom: Annotated[str, text(64)] | None = None
+    """The headroom that was cheapest so far, with scaling.overloadCostSeconds: a restarted operator goes on from it."""
 
 
 class Summary(ApiModel):

@@ -94,5 +94,5 @@ class Follower:
 
 def _visible(told: Desired) -> Mapping[str, Any]:
     """Return what would be written of a decision."""
-    parts = ("replicas", "reason", "message", "fps", "capacity", "claims")
+    parts = ("replicas", "reason", "message", "fps", "capacity", "claims", "headroom")
     return {part: getattr(told, part) for part in parts}

@@ -165,7 +165,20 @@ def pod(obj: Object) -> PodView:
         crash=_crash(status),
         uid=meta.get("uid", ""),
         ip=status.get("podIP") or "",
+        start_s=_start_s(meta, status, conditions.get("Ready", {})),
     )
+
+
+def _start_s(meta: Object, status: Object, ready: Object) -> float | None:
+    """Return what a pod took until it served; None of one whose container was started again, which hides the first."""
+    again = any(container.get("restartCount") for container in status.get("containerStatuses") or [])
+    if again or ready.get("status") != "True":
+        return None
+    try:
+        made, served = (datetime.fromisoformat(at) for at in (meta["creationTimestamp"], ready["lastTransitionTime"]))
+        return (served - made).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _last_end(container: Object) -> Object:

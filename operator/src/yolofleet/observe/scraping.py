@@ -75,12 +75,14 @@ class Scraper:
         self._pods: dict[tuple[str, str], _Pod] = {}
         self._whole_since: dict[Name, float] = {}
         self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._looked_at = 0.0
 
     async def look(self, session: aiohttp.ClientSession, views: Iterable[DeploymentView]) -> None:
         """Ask all pods of these deployments once; forget the pods of others."""
         wanted = {(view.namespace, pod.uid): (view, pod) for view in views for pod in view.pods if _asked(pod)}
         self._pods = {key: known for key, known in self._pods.items() if key in wanted}
         await asyncio.gather(*(self._ask(session, key, *told) for key, told in wanted.items()))
+        self._looked_at = self._clock()
         names = {(view.namespace, view.name): view for view, _ in wanted.values()}
         self._whole_since = {name: since for name, since in self._whole_since.items() if name in names}
         for name, view in names.items():
@@ -111,7 +113,7 @@ class Scraper:
             return None
         since = self._whole_since.get((view.namespace, view.name))
         unbroken = 0.0 if since is None or missing else self._clock() - since
-        return together(replicas, missing=missing, unbroken_s=unbroken)
+        return together(replicas, missing=missing, unbroken_s=unbroken, looked_at=self._looked_at)
 
     def _replicas(self, view: DeploymentView) -> tuple[list[ReplicaSignals], list[str]]:
         known = [(pod, self._pods.get((view.namespace, pod.uid))) for pod in view.pods if _asked(pod)]
@@ -130,6 +132,8 @@ class Scraper:
             (then, before), (last, after) = known.looks[0], known.looks[-1]
             facts |= _facts(rates(before, after, seconds=max(last - then, 1e-3)))
             grown = after.summarised - known.marks[0][1]
+            (close, nearly) = known.looks[-2]
+            facts["recent_fps"] = rates(nearly, after, seconds=max(last - close, 1e-3)).arrival_fps
             facts["p99_us"] = after.p99_us if grown >= LEAST_SUMMARISED else None
         active, why = self._activity.of(namespace, pod.name)
         return ReplicaSignals(pod.name, pod.profile, engine_active=active, engine_missing=why, **facts)  # type: ignore[arg-type]

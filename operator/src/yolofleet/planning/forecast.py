@@ -51,13 +51,16 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A count and its terms: frames per second that are planned for, and how many replicas only the window keeps."""
+    """A count and its terms: frames per second that are planned for, whose word that is, how much of it is a rise.
+
+    `now` is what is needed without the window; `whole_window`: that long was looked on already.
+    """
 
     replicas: int
     now: int
-    arriving_fps: float
+    base_fps: float
+    origin: str
     rise_fps: float
-    day_fps: float
     headroom_fps: float
     window_s: float
     whole_window: bool
@@ -74,7 +77,7 @@ class Slice:
 
 def begun(at: float, fps: float, *, chosen: int = headroom.UNLEARNT) -> Forecast:
     """Return what one look tells; `chosen` is what was chosen before a restart."""
-    return Forecast(arrivals.first(at, fps), at, fps, shadows=blank(chosen), bases=(fps,) * VIEWS)
+    return Forecast(arrivals.first(at, fps), at, fps, shadows=blank(chosen, at), bases=(fps,) * VIEWS)
 
 
 def after(known: Forecast, at: float, fps: float, *, clock_s: float, worth: Slice, prices: Prices) -> Forecast:
@@ -137,7 +140,8 @@ def _priced(known: Forecast, elapsed: float, worth: Slice, prices: Prices) -> Sh
 def wanted(known: Forecast, *, worth: Slice, floor_fps: float = 0.0) -> Wanted:
     """Return the count, with its terms; `floor_fps` is a demand that was declared."""
     view = headroom.view_of(known.shadows)
-    plain, rising, usual, _ = known.bases
+    plain, rising, *_ = known.bases
+    expects = rising if view & 1 else plain
     base, choice = max(known.bases[view], floor_fps), known.choice
     window = choice.window_s
     peak = max(_largest(known.peaks[view], known.at, window), base) if known.peaks[view] else base
@@ -145,10 +149,16 @@ def wanted(known: Forecast, *, worth: Slice, floor_fps: float = 0.0) -> Wanted:
     return Wanted(
         replicas=kept,
         now=now,
-        arriving_fps=plain,
-        rise_fps=(rising - plain) if view & 1 else 0.0,
-        day_fps=usual if view & 2 and usual > plain else 0.0,
+        base_fps=base,
+        origin=_origin(base, expects, floor_fps),
+        rise_fps=rising - plain if view & 1 and base == rising else 0.0,
         headroom_fps=headroom.reserve(choice, known.usual_fps, base),
         window_s=window,
         whole_window=known.at - known.since >= window,
     )
+
+
+def _origin(base: float, expects: float, floor_fps: float) -> str:
+    if base == expects:
+        return "observed"
+    return "declared" if base == floor_fps else "of the usual day"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 WINDOWS_S = (20.0, 40.0, 80.0, 160.0, 300.0)
 HALF_LIFE_S = 6 * 3600.0
 CHOOSE_S = 60.0
+LEARNING_S = 600.0
 BETTER = 0.995
 """Another choice must be this much cheaper; the same for doing without what rises, which is rare and then matters."""
 PATIENT = 1.003
@@ -56,7 +57,7 @@ _WINDOW = np.array([WINDOWS_S.index(c.window_s) for c in CHOICES])
 _ALL = len(CHOICES) + VIEWS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shadows:
     """What each choice has cost in replica-seconds, its counts of the last start time, and which one decides."""
 
@@ -97,9 +98,10 @@ class Look:
     by_window: tuple[float, ...]
 
 
-def blank(chosen: int = UNLEARNT) -> Shadows:
-    """Return shadows that have seen nothing."""
-    return Shadows(np.zeros(_ALL), np.zeros(_ALL), np.full((BLOCKS, _ALL), UNBOUND), (-math.inf,) * BLOCKS, chosen)
+def blank(chosen: int = UNLEARNT, at: float = 0.0) -> Shadows:
+    """Return shadows that have seen nothing; they let ten minutes pass before they choose."""
+    blocks, begun = np.full((BLOCKS, _ALL), UNBOUND), (-math.inf,) * BLOCKS
+    return Shadows(np.zeros(_ALL), np.zeros(_ALL), blocks, begun, chosen, at + LEARNING_S - CHOOSE_S)
 
 
 def reserve(choice: Choice, usual_fps: float, fps: float) -> float:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from yolofleet.api.conditions import Reason
 from yolofleet.api.yolodeployment import YoloDeploymentStatus
+from yolofleet.planning.forecast import Forecast
 from yolofleet.planning.window import Claims
 
 CHANGE = 0.1
@@ -48,6 +49,7 @@ class Memory:
     claims: Claims = ()
     capacity_since: datetime | None = None
     shown: Shown | None = None
+    forecast: Forecast | None = None
 
 
 def recalled(status: YoloDeploymentStatus) -> Shown | None:

@@ -12,9 +12,11 @@ from datetime import datetime
 
 from yolofleet.api.conditions import Reason, Status
 from yolofleet.api.yolodeployment import LowerNeed
-from yolofleet.planning import window
+from yolofleet.planning import priced, schedules, window
 from yolofleet.planning.capacity import Capacity, kept, observed, settled
+from yolofleet.planning.forecast import Forecast, Wanted
 from yolofleet.planning.memory import Figures, Memory, Shown, fps_of, recalled, shown
+from yolofleet.planning.schedules import Floor
 from yolofleet.planning.snapshot import DeploymentView, PodView
 from yolofleet.planning.window import Claim, Claims
 
@@ -38,11 +40,15 @@ ACTIVE: Mapping[Reason, Status] = {
 
 @dataclass(frozen=True)
 class Need:
-    """A count before bounds, and how it came about; `replicas` None: nobody could tell."""
+    """A count before bounds, and how it came about; `replicas` None: nobody could tell.
+
+    `priced`: the window is in the count already, and these are its terms.
+    """
 
     replicas: int | None
     why: str
     unknown_capacity: bool = False
+    priced: Wanted | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Desired:
     claims: Claims = ()
     memory: Memory = field(default_factory=lambda: Memory(0))
     due: datetime | None = None
+    headroom: str = ""
 
     @property
     def active(self) -> Status:
@@ -79,11 +86,15 @@ def decide(view: DeploymentView, *, profile: str, measured: Capacity | None, now
     before = kept(view.status, profile)
     capacity = settled(measured, before, seen, since=memory.capacity_since, now=now)
     since = memory.capacity_since if capacity == before and memory.capacity_since else now
+    view = replace(view, signals=priced.believed(view.signals, capacity))
     figures = figures_of(view)
-    need = needed(view, figures, capacity)
-    after = _windowed(view, memory, need, now)
-    settled_memory = replace(after, capacity_since=since)
-    return _explained(view, settled_memory, need, _Facts(figures, capacity, memory.base, now, stale_s))
+    known = priced.learnt(view, memory.forecast, capacity, whole=not unseen(view), now=now)
+    floor = schedules.floor(view.spec.scaling.schedules, now, lead_s=priced.start_s_of(view))
+    least = max(view.spec.scaling.min_replicas, floor.replicas)
+    need = needed(view, figures, capacity, known)
+    after = _windowed(view, memory, need, least, now)
+    settled_memory = replace(after, capacity_since=since, forecast=known)
+    return _explained(view, settled_memory, need, _Facts(figures, capacity, memory.base, now, stale_s, least, floor))
 
 
 def remembered(view: DeploymentView) -> Memory:
@@ -115,9 +126,11 @@ def figures_of(view: DeploymentView) -> Figures:
     return Figures(declared, arriving, max(known, default=None), served)
 
 
-def needed(view: DeploymentView, figures: Figures, capacity: Capacity | None) -> Need:
+def needed(view: DeploymentView, figures: Figures, capacity: Capacity | None, known: Forecast | None = None) -> Need:
     """Return how many replicas the demand needs, before bounds; whatever asks for most is heard."""
     asked = [by_demand(view, figures, capacity)]
+    if known is not None and capacity is not None:
+        asked = [by_forecast(view, figures, capacity, known)]
     if view.spec.scaling.mode != "Declared":
         asked += [need for need in (by_use(view), by_queue(view)) if need is not None]
     # Where only the demand cannot tell, use and queue may raise, and never lower.
@@ -149,6 +162,23 @@ def by_demand(view: DeploymentView, figures: Figures, capacity: Capacity | None)
     share = demand / (capacity.fps * target)
     exact = math.ceil(round(share * (1 - TOLERANCE if kind == "observed" else 1), 6))
     return Need(exact, f"{told} ÷ ({_fps(capacity.fps)} fps/replica {capacity.origin.lower()} × {target:.2f})")
+
+
+def by_forecast(view: DeploymentView, figures: Figures, capacity: Capacity, known: Forecast) -> Need:
+    """Return (what arrives + its rise + a headroom at its price) ÷ (capacity × target), and what its window keeps."""
+    told = priced.wanted(view, known, capacity, whole=not unseen(view), declared=_counted(view, figures))
+    parts = [f"demand {_fps(told.base_fps - told.rise_fps)} fps {told.origin}"]
+    parts += [f"rise {_fps(told.rise_fps)}"] if told.rise_fps >= 1 else []
+    parts += [f"headroom {_fps(told.headroom_fps)}"]
+    target = view.spec.scaling.target_utilization_percent / 100
+    why = f"{' + '.join(parts)} ÷ ({_fps(capacity.fps)} fps/replica {capacity.origin.lower()} × {target:.2f})"
+    if told.replicas > told.now:
+        why += f" = {told.now}, {told.replicas} for {told.window_s:.0f} s"
+    return Need(told.replicas, why, priced=told)
+
+
+def _counted(view: DeploymentView, figures: Figures) -> float | None:
+    return None if view.spec.scaling.mode == "Observed" else figures.declared
 
 
 def by_use(view: DeploymentView) -> Need | None:
@@ -203,10 +233,10 @@ def _ready(view: DeploymentView) -> int:
     return sum(pod.ready and not pod.terminating for pod in view.pods)
 
 
-def _windowed(view: DeploymentView, memory: Memory, need: Need, now: datetime) -> Memory:
+def _windowed(view: DeploymentView, memory: Memory, need: Need, least: int, now: datetime) -> Memory:
     if need.replicas is None:
         return memory
-    floor = max(need.replicas, view.spec.scaling.min_replicas)
+    floor = max(need.replicas, least)
     if floor >= memory.base:
         return replace(memory, base=floor, claims=())
     length = view.spec.scaling.scale_down.stabilization_window_seconds
@@ -214,6 +244,8 @@ def _windowed(view: DeploymentView, memory: Memory, need: Need, now: datetime) -
         return replace(memory, claims=window.lifted(memory.claims, floor))
     claims = window.heard(memory.claims, floor, now)
     lower = window.largest(claims, window_s=length, now=now)
+    if need.priced is not None:  # its own window is in the need; before that was seen whole, the spec's one counts
+        claims, lower = memory.claims, (floor if need.priced.whole_window else None)
     proof = view.signals.unbroken_s if view.signals else 0.0
     if lower is None or (_ready(view) and proof < min(length, LONGEST_PROOF_S)):
         return replace(memory, claims=claims)
@@ -227,17 +259,21 @@ class _Facts:
     before: int
     now: datetime
     stale_s: float
+    least: int
+    floor: Floor
 
 
 def _explained(view: DeploymentView, memory: Memory, need: Need, facts: _Facts) -> Desired:
     scaling = view.spec.scaling
-    replicas = min(max(memory.base, scaling.min_replicas), scaling.max_replicas)
+    replicas = min(max(memory.base, facts.least), scaling.max_replicas)
     length = scaling.scale_down.stabilization_window_seconds
     claims = window.durable(memory.claims, window_s=length, now=facts.now)
     reason, message = _reason(view, memory, need, claims, facts)
     was = min(max(facts.before, scaling.min_replicas), scaling.max_replicas)
     changed = view.status.scaling is not None and was != replicas
     arrow = f"{message} → {replicas}" + (f" (was {was})" if changed else "")
+    if facts.floor.wrong:
+        arrow += f"; {facts.floor.wrong}"
     fresh = Shown(facts.now, view.generation, reason, replicas, arrow, fps_of(facts.figures), facts.figures)
     told = shown(fresh, memory.shown, waits=_only_waits(view, facts.stale_s))
     return Desired(
@@ -250,6 +286,7 @@ def _explained(view: DeploymentView, memory: Memory, need: Need, facts: _Facts) 
         claims=claims,
         memory=replace(memory, shown=told),
         due=window.due(memory.claims, window_s=length, now=facts.now),
+        headroom=priced.name_of(memory.forecast.choice) if memory.forecast else "",
     )
 
 
@@ -270,9 +307,16 @@ def _reason(view: DeploymentView, memory: Memory, need: Need, claims: Claims, fa
             Reason.AT_MAX_REPLICAS,
             f"{need.why} = {memory.base}, bound by scaling.maxReplicas {scaling.max_replicas}",
         )
-    if memory.base <= scaling.min_replicas:
-        return Reason.AT_MIN_REPLICAS, f"{need.why}: scaling.minReplicas {scaling.min_replicas}"
+    if memory.base <= facts.least:
+        return Reason.AT_MIN_REPLICAS, f"{need.why}: {_floor(view, facts.floor)}"
     return Reason.FOLLOWING_DEMAND, need.why
+
+
+def _floor(view: DeploymentView, floor: Floor) -> str:
+    least = view.spec.scaling.min_replicas
+    return (
+        f"scaling.schedules {floor.name} {floor.replicas}" if floor.replicas > least else f"scaling.minReplicas {least}"
+    )
 
 
 def _stale(view: DeploymentView, stale_s: float) -> bool:

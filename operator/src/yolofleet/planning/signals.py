@@ -11,7 +11,8 @@ class ReplicaSignals:
     """One pod over the last few seconds: rates in frames per second, shares from 0 to 1.
 
     `age_s` is how long ago it last answered, or since when it has been asked in vain; `frames` is how many it answered
-    in the time that the rates were taken over. `engine_active` may be None alone: `engine_missing` says why.
+    in the time that the rates were taken over, `recent_fps` what arrived since the look before. `engine_active` may be
+    None alone: `engine_missing` says why.
     """
 
     pod: str
@@ -29,6 +30,7 @@ class ReplicaSignals:
     missing: str = ""
     frames: float = 0.0
     engine_missing: str = ""
+    recent_fps: float | None = None
 
     @property
     def utilization(self) -> float | None:
@@ -39,7 +41,10 @@ class ReplicaSignals:
 
 @dataclass(frozen=True)
 class Signals:
-    """All pods of a deployment together; `unbroken_s` is for how long no ready pod has been missing."""
+    """All pods of a deployment together; `unbroken_s` is for how long no ready pod has been missing.
+
+    `looked_at` is when all were last asked, in seconds of the looks' own clock.
+    """
 
     arrival_fps: float | None
     served_fps: float | None
@@ -54,9 +59,13 @@ class Signals:
     missing: tuple[str, ...] = ()
     unbroken_s: float = 0.0
     engine_missing: str = ""
+    recent_fps: float | None = None
+    looked_at: float = 0.0
 
 
-def together(replicas: Iterable[ReplicaSignals], *, missing: Iterable[str], unbroken_s: float) -> Signals:
+def together(
+    replicas: Iterable[ReplicaSignals], *, missing: Iterable[str], unbroken_s: float, looked_at: float = 0.0
+) -> Signals:
     """Sum rates, weigh queue and batch by frames, take the worst p99 and the mean of shares, of those that were seen.
 
     `missing` are the words for pods that ought to be seen; a pod that is on its way out may be silent.
@@ -77,6 +86,8 @@ def together(replicas: Iterable[ReplicaSignals], *, missing: Iterable[str], unbr
         missing=tuple(missing),
         unbroken_s=unbroken_s,
         engine_missing=next((r.engine_missing for r in seen if r.engine_missing), ""),
+        recent_fps=_sum(seen, lambda r: r.recent_fps),
+        looked_at=looked_at,
     )
 
 

@@ -98,7 +98,7 @@ class EngineView:
 
 @dataclass(frozen=True)
 class PodView:
-    """A serving pod: ready, or why not."""
+    """A serving pod: ready, or why not; `start_s` is what it took from its making until it served."""
 
     name: str
     profile: str
@@ -110,6 +110,7 @@ class PodView:
     crash: str = ""
     uid: str = ""
     ip: str = ""
+    start_s: float | None = None
 
 
 @dataclass(frozen=True)

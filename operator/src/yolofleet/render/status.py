@@ -99,6 +99,7 @@ def _scaling(plan: DeploymentPlan, now: datetime) -> ScalingStatus:
         reason=wanted.reason.value,
         message=wanted.message[:SCALING_MESSAGE_LIMIT],
         needs=[LowerNeed(replicas=claim.replicas, since=claim.since.isoformat()) for claim in wanted.claims],
+        headroom=wanted.headroom or None,
     )
 
 
