@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import msgspec
 import orjson
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
@@ -18,6 +19,9 @@ from kubernetes.aio.client import ApiClient, Configuration
 from yolofleet.errors import ApiServerError
 
 FIELD_MANAGER = "yolofleet"
+PAGE_OF_NAMES = 500
+REFUSED = 400
+"""HTTP's own bound."""
 PAGE = 100
 """Objects of a page; 500 of them, once as text and once as dictionaries, would be most of the memory ever needed."""
 REQUEST_TIMEOUT_S = 30.0
@@ -43,6 +47,29 @@ class Resource:
         scope = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
         tail = "".join(f"/{part}" for part in (name, subresource) if part)
         return f"{root}{scope}/{self.plural}{tail}"
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str
+    resource_version: str
+    namespace: str = ""
+
+
+class _Named(msgspec.Struct):
+    metadata: _Meta
+
+
+class _PageMeta(msgspec.Struct, rename="camel"):
+    resource_version: str
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _Page(msgspec.Struct):
+    metadata: _PageMeta
+    items: list[_Named] | None = None
+
+
+_PAGE_OF_NAMES = msgspec.json.Decoder(_Page)
 
 
 class Kube:
@@ -91,6 +118,22 @@ class Kube:
         headers: Mapping[str, str] | None = None,
     ) -> Object:
         """Send one request and return the answer's JSON object; ApiServerError for any refusal."""
+        answer = await self._ask(
+            method, path, params=params, body=body, content_type=content_type, accept=accept, headers=headers
+        )
+        return _document(answer)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
         async with self._pool().request(
             method,
             self._configuration.host + path,
@@ -101,7 +144,9 @@ class Kube:
             | dict(headers or {}),
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
         ) as response:
-            return _checked(response.status, await response.read())
+            answer = await response.read()
+            _check(response.status, answer)
+            return answer
 
     async def text(self, path: str) -> str:
         """Return what a path answers as text, at most `MOST_TEXT` bytes; ApiServerError for any refusal."""
@@ -110,8 +155,8 @@ class Kube:
             headers=await self._headers("text/plain, */*"),
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
         ) as response:
-            if response.status >= 400:  # noqa: PLR2004 - HTTP's own bound
-                _checked(response.status, await response.read())
+            if response.status >= REFUSED:
+                _check(response.status, await response.read())
             read = b""
             while len(read) < MOST_TEXT and (piece := await response.content.read(MOST_TEXT - len(read))):
                 read += piece
@@ -124,10 +169,9 @@ class Kube:
         namespace: str | None = None,
         selector: str = "",
         metadata_only: bool = False,
-        limit: int = PAGE,
     ) -> AsyncIterator[Object]:
-        """Yield the pages of a LIST, of `limit` objects each; every page is a List object with its metadata."""
-        params = {"limit": str(limit)} | ({"labelSelector": selector} if selector else {})
+        """Yield the pages of a LIST; every page is a List object with its metadata."""
+        params = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         accept = LIST_ONLY_METADATA if metadata_only else "application/json"
         while True:
             page = await self.request("GET", resource.path(namespace), params=params, accept=accept)
@@ -136,6 +180,24 @@ class Kube:
             if not token:
                 return
             params["continue"] = token
+
+    async def versions(
+        self, resource: Resource, *, namespace: str | None = None, selector: str = ""
+    ) -> tuple[int, dict[tuple[str, str], int]]:
+        """Return a LIST's resourceVersion, and that of every object by namespace and name.
+
+        All else in the answer, most of it managed fields, is skipped over and not read: a thirtieth of the time.
+        """
+        params = {"limit": str(PAGE_OF_NAMES)} | ({"labelSelector": selector} if selector else {})
+        found: dict[tuple[str, str], int] = {}
+        while True:
+            answer = await self._ask("GET", resource.path(namespace), params=params, accept=LIST_ONLY_METADATA)
+            page = _PAGE_OF_NAMES.decode(answer)
+            for item in page.items or ():
+                found[(item.metadata.namespace, item.metadata.name)] = int(item.metadata.resource_version)
+            if not page.metadata.continue_:
+                return int(page.metadata.resource_version), found
+            params["continue"] = page.metadata.continue_
 
     async def watch(
         self,
@@ -161,8 +223,8 @@ class Kube:
             headers=await self._headers(accept),
             timeout=aiohttp.ClientTimeout(total=seconds + 30, sock_connect=10),
         ) as response:
-            if response.status >= 400:  # noqa: PLR2004 - HTTP's own bound
-                _checked(response.status, await response.read())
+            if response.status >= REFUSED:
+                _check(response.status, await response.read())
             async for line in response.content:
                 yield orjson.loads(line)
 
@@ -223,13 +285,15 @@ class Kube:
         return headers
 
 
-def _checked(status: int, body: bytes) -> Object:
+def _document(answer: bytes) -> Object:
     try:
-        document: Object = orjson.loads(body) if body else {}
+        document: Object = orjson.loads(answer) if answer else {}
     except orjson.JSONDecodeError:
-        document = {"message": body[:500].decode(errors="replace")}
-    if status >= 400:  # noqa: PLR2004 - HTTP's own bound
-        raise ApiServerError(
-            status=status, reason=str(document.get("reason", "")), message=str(document.get("message", ""))
-        )
+        document = {"message": answer[:500].decode(errors="replace")}
     return document
+
+
+def _check(status: int, answer: bytes) -> None:
+    if status >= REFUSED:
+        told = _document(answer)
+        raise ApiServerError(status=status, reason=str(told.get("reason", "")), message=str(told.get("message", "")))

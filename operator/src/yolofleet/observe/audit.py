@@ -6,12 +6,9 @@ import asyncio
 from dataclasses import dataclass
 
 from yolofleet.kube import Kube, Resource
-from yolofleet.observe.cache import Cache, Key, key_of
+from yolofleet.observe.cache import Cache, Key
 from yolofleet.observe.reflector import relist
 from yolofleet.observe.resources import selector_of
-
-PAGE_OF_METADATA = 500
-"""Names and versions alone are small: a fifth of the requests, and no more memory than a page of whole objects."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +39,8 @@ class _Listed:
 
 
 async def _listed(kube: Kube, resource: Resource, namespace: str | None) -> _Listed:
-    found: dict[Key, int] = {}
-    version = 0
-    selector = selector_of(resource)
-    async for page in kube.pages(
-        resource, namespace=namespace, selector=selector, metadata_only=True, limit=PAGE_OF_METADATA
-    ):
-        version = int(page["metadata"]["resourceVersion"])
-        for item in page["items"]:
-            found[key_of(resource.kind, item)] = int(item["metadata"]["resourceVersion"])
-    return _Listed(version, found)
+    version, found = await kube.versions(resource, namespace=namespace, selector=selector_of(resource))
+    return _Listed(version, {Key(resource.kind, *name): known for name, known in found.items()})
 
 
 def _behind(cache: Cache, kind: str, namespace: str | None, listed: _Listed) -> set[Key]:
