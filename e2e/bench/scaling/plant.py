@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -192,7 +192,7 @@ def optimum_by_states(frames: Frames, start_s: int) -> int:
     states: dict[tuple[int, ...], int] = {}
     for ready in range(most + 1):
         states[tuple([start_s] * ready + [-1] * (most - ready))] = 0
-    best = {state: 0 for state in states if sum(age == start_s for age in state) == needs[0]}
+    best = {state: 0 for state in states if sum(age == start_s for age in state) >= needs[0]}
     for now, need in enumerate(needs):
         after: dict[tuple[int, ...], int] = {}
         for state, cost in best.items():
@@ -213,8 +213,3 @@ def _moves(state: tuple[int, ...], start_s: int) -> set[tuple[int, ...]]:
         options = (-1, 0) if age < 0 else (min(age + 1, start_s), -1)
         found = {(*others, option) for others in found for option in options}
     return {tuple(sorted(told, reverse=True)) for told in found}
-
-
-def rises(counts: tuple[int, ...]) -> int:
-    """Count how often replicas were added."""
-    return sum(after > before for before, after in pairwise(counts))
