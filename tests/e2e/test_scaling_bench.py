@@ -37,7 +37,7 @@ class Fixed:
 def test_a_slice_costs_from_its_start_and_serves_after_it() -> None:
     told = simulate(frames(*[1] * 5, *[2] * 10), Fixed(*[1] * 5, 2), starts_s=[3] * 15)
     assert told.over_at == (5, 6, 7, 8, 9, 10), "three seconds of start, and three until what waited is gone"
-    assert (told.replica_s, told.changes) == (5 + 20, 1)
+    assert (told.replica_s, told.changes) == (5 + 20, 2), "the second that its first minute would need goes at once"
 
 
 def test_what_is_older_than_a_second_is_dropped() -> None:
