@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-NOT_THERE = ("onnx", "onnxruntime", "numpy", "torch", "ultralytics", "tensorrt", "cv2")
+NOT_THERE = ("onnx", "onnxruntime", "torch", "ultralytics", "tensorrt", "cv2")
 
 
 @pytest.mark.parametrize("module", ["model_repo_builder.__main__", "yolofleet.handlers.__main__"])
