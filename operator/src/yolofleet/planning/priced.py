@@ -39,12 +39,16 @@ def prices_of(view: DeploymentView) -> Prices | None:
 
 
 def believed(signals: Signals | None, capacity: Capacity | None) -> Signals | None:
-    """Take it that a pod was not seen where it counts what no pod can do."""
+    """Take it that a pod was not seen where it counts what no pod can do.
+
+    Where all count so, an observed capacity is what is wrong: it was seen in a bad hour, and they are believed.
+    """
     if signals is None or capacity is None:
         return signals
     most = ABSURD * capacity.fps
-    odd = {r.pod for r in signals.replicas if not r.missing and _most(r) > most}
-    if not odd:
+    seen = {r.pod for r in signals.replicas if not r.missing}
+    odd = {r.pod for r in signals.replicas if r.pod in seen and _most(r) > most}
+    if not odd or (odd == seen and capacity.origin == "Observed"):
         return signals
     replicas = [_absurd(r, most) if r.pod in odd else r for r in signals.replicas]
     missing = (*signals.missing, *(r.missing for r in replicas if r.pod in odd))
