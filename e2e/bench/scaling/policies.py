@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from e2e.bench.scaling.plant import Meter
 from e2e.bench.scaling.traces import REPLICA_FPS
@@ -140,5 +140,6 @@ class Ours:
         return count if told.whole_window or count > meter.replicas else max(count, meter.replicas)
 
     def restart(self) -> None:
-        chosen = self.known.shadows.chosen if self.known else 0
-        self.known = self.known and replace(forecast.begun(self.known.at, self.known.arrivals.fps, chosen=chosen))
+        if self.known is not None:
+            known = self.known
+            self.known = forecast.begun(known.at, known.arrivals.fps, chosen=known.shadows.chosen)

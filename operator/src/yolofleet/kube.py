@@ -20,6 +20,7 @@ from yolofleet.errors import ApiServerError
 
 FIELD_MANAGER = "yolofleet"
 PAGE_OF_NAMES = 500
+"""Objects of a page of which only names and versions are read: these are small."""
 REFUSED = 400
 """HTTP's own bound."""
 PAGE = 100
@@ -69,7 +70,7 @@ class _Page(msgspec.Struct):
     items: list[_Named] | None = None
 
 
-_PAGE_OF_NAMES = msgspec.json.Decoder(_Page)
+_NAMES = msgspec.json.Decoder(_Page)
 
 
 class Kube:
@@ -118,30 +119,18 @@ class Kube:
         headers: Mapping[str, str] | None = None,
     ) -> Object:
         """Send one request and return the answer's JSON object; ApiServerError for any refusal."""
-        answer = await self._ask(
-            method, path, params=params, body=body, content_type=content_type, accept=accept, headers=headers
-        )
-        return _document(answer)
+        sent = {} if body is None else {"data": orjson.dumps(body)}
+        kind = {} if body is None else {"Content-Type": content_type}
+        told = await self._headers(accept) | kind | dict(headers or {})
+        return _document(await self._answer(method, path, params=params, headers=told, **sent))
 
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: Object | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-        headers: Mapping[str, str] | None = None,
-    ) -> bytes:
+    async def _answer(self, method: str, path: str, *, headers: Mapping[str, str], **sent: Any) -> bytes:
+        """Return the body of an answer that is no refusal."""
         async with self._pool().request(
             method,
             self._configuration.host + path,
-            params=params,
-            data=orjson.dumps(body) if body is not None else None,
-            headers=await self._headers(accept)
-            | ({"Content-Type": content_type} if body is not None else {})
-            | dict(headers or {}),
+            headers=headers,
+            **sent,
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
         ) as response:
             answer = await response.read()
@@ -191,8 +180,8 @@ class Kube:
         params = {"limit": str(PAGE_OF_NAMES)} | ({"labelSelector": selector} if selector else {})
         found: dict[tuple[str, str], int] = {}
         while True:
-            answer = await self._ask("GET", resource.path(namespace), params=params, accept=LIST_ONLY_METADATA)
-            page = _PAGE_OF_NAMES.decode(answer)
+            headers = await self._headers(LIST_ONLY_METADATA)
+            page = _NAMES.decode(await self._answer("GET", resource.path(namespace), params=params, headers=headers))
             for item in page.items or ():
                 found[(item.metadata.namespace, item.metadata.name)] = int(item.metadata.resource_version)
             if not page.metadata.continue_:

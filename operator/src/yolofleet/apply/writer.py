@@ -138,8 +138,7 @@ class Writer:
             await self._meet(document)
 
     def _stands(self, document: Object) -> bool:
-        meta = document["metadata"]
-        known = self._known.stands(document["kind"], meta["namespace"], meta["name"])
+        known = self._known.stands(*_at(document))
         return known is not None and self._same(known, document)
 
     async def _meet(self, document: Object) -> None:
@@ -156,7 +155,7 @@ class Writer:
         kind = document["kind"]
         answer = await self._kube.apply(self._resources[kind], document)
         meta = answer["metadata"]
-        self._generations[(kind, meta["namespace"], meta["name"])] = meta["uid"], meta.get("generation", 0)
+        self._generations[_at(document)] = meta["uid"], meta.get("generation", 0)
         self._known.took(kind, answer)
         outcome.count("apply", kind)
 
@@ -168,7 +167,7 @@ class Writer:
             return False
         if "deletionTimestamp" in meta:
             return False
-        at, now = (document["kind"], meta["namespace"], meta["name"]), meta.get("generation", 0)
+        at, now = _at(document), meta.get("generation", 0)
         uid, generation = self._generations.get(at, (meta["uid"], now))
         ours = generation if uid == meta["uid"] else now  # a successor of the same name is taken as it is
         self._generations[at] = meta["uid"], ours
@@ -212,6 +211,10 @@ class Writer:
                 outcome.count("create", "Event")
             except (ApiServerError, aiohttp.ClientError, TimeoutError, OSError) as error:
                 log.warning("event not written", extra={"event_name": event["metadata"]["name"], "error": str(error)})
+
+
+def _at(document: Object) -> Named:
+    return document["kind"], document["metadata"]["namespace"], document["metadata"]["name"]
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

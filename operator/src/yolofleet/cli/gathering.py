@@ -26,8 +26,8 @@ from yolofleet.cli.status import YOLODEPLOYMENT
 from yolofleet.errors import ApiServerError, CannotAskError
 from yolofleet.kube import Resource
 from yolofleet.observe import reading
-from yolofleet.observe.devices import held
-from yolofleet.observe.resources import NODE, POD, trimmed
+from yolofleet.observe.devices import held_by
+from yolofleet.observe.resources import NODE, POD
 from yolofleet.planning.curves import told_by
 from yolofleet.planning.pools import shared_out
 from yolofleet.planning.profiles import PRODUCT_LABEL
@@ -138,7 +138,7 @@ def _holders(seen: Seen) -> dict[str, list[Holder]]:
         labels = meta.get("labels") or {}
         mine = (meta["namespace"], labels.get(DEPLOYMENT_LABEL, ""))
         replica = labels.get(MANAGED_BY) == MANAGER and mine in ours
-        for (node, resource), count in held(trimmed(pod | {"kind": "Pod"})):
+        for (node, resource), count in held_by(pod):
             holder = Holder(
                 name=f"{meta['namespace']}/{meta['name']}",
                 resource=resource,

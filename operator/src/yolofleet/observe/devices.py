@@ -8,6 +8,7 @@ from typing import Any
 
 from yolofleet.observe import reading
 from yolofleet.observe.cache import Cache, Key
+from yolofleet.observe.resources import trimmed
 
 Object = dict[str, Any]
 Held = tuple[tuple[tuple[str, str], int], ...]
@@ -35,8 +36,13 @@ class Devices:
         return {place: count for place, count in self._used.items() if count}
 
 
+def held_by(pod: Object) -> Held:
+    """Return what a pod holds, as the API server tells of it."""
+    return held(trimmed(pod | {"kind": "Pod"}))
+
+
 def held(pod: Object) -> Held:
-    """Return what one pod holds: nothing before it has a node, nor after it has ended."""
+    """Return what one pod of the cache holds: nothing before it has a node, nor after it has ended."""
     node = pod["spec"].get("nodeName")
     if not node or pod.get("status", {}).get("phase") in reading.ENDED:
         return ()

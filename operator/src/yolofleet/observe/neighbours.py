@@ -14,8 +14,8 @@ from yolofleet.errors import ApiServerError
 from yolofleet.kube import Kube
 from yolofleet.observe import reading
 from yolofleet.observe.cache import Cache
-from yolofleet.observe.devices import held
-from yolofleet.observe.resources import POD, trimmed
+from yolofleet.observe.devices import held_by
+from yolofleet.observe.resources import POD
 from yolofleet.render.meta import MANAGED_BY, MANAGER
 
 Object = dict[str, Any]
@@ -36,14 +36,16 @@ class Neighbours:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._held: dict[str, Counter[tuple[str, str]]] = {}
+        self._used: Counter[tuple[str, str]] | None = None
         self._forbidden = False
 
     def used(self) -> Mapping[tuple[str, str], int]:
-        """Return the counts as they were last seen."""
-        total: Counter[tuple[str, str]] = Counter()
-        for counts in self._held.values():
-            total.update(counts)
-        return total
+        """Return the counts as they were last seen; every pass asks, and they seldom change."""
+        if self._used is None:
+            self._used = Counter()
+            for counts in self._held.values():
+                self._used.update(counts)
+        return self._used
 
     async def run(self, kube: Kube, *, needed: Callable[[], bool], pause_s: float = PERIOD_S) -> None:
         """Ask for ever, while somebody needs it and it is allowed."""
@@ -55,10 +57,14 @@ class Neighbours:
     async def look(self, kube: Kube, *, each_s: float = EACH_S) -> None:
         """Ask for the pods of every node that offers devices."""
         names = sorted(key.name for key, obj in self._cache.all("Node").items() if reading.node(obj).devices)
-        self._held = {name: counts for name, counts in self._held.items() if name in names}
+        for name in self._held.keys() - set(names):
+            del self._held[name]
+            self._used = None
         for name in names:
             try:
-                self._held[name] = await ask(kube, name)
+                counts = await ask(kube, name)
+                if counts != self._held.get(name):
+                    self._held[name], self._used = counts, None
             except (ApiServerError, aiohttp.ClientError, TimeoutError, OSError) as error:
                 if getattr(error, "status", 0) == FORBIDDEN:
                     self._forbidden = True
@@ -80,5 +86,5 @@ async def ask(kube: Kube, node: str) -> Counter[tuple[str, str]]:
     told = await kube.request("GET", POD.path(), params=params)
     counts: Counter[tuple[str, str]] = Counter()
     for pod in told.get("items") or []:
-        counts.update(dict(held(trimmed(pod | {"kind": "Pod"}))))
+        counts.update(dict(held_by(pod)))
     return counts

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from yolofleet.api.recipe import Endpoint
 from yolofleet.planning.capabilities import Gpu, Unknown, gpu_of, resolve
 from yolofleet.planning.capacity import Capacity
 from yolofleet.planning.curves import Curves, RecipeId, home_of
 from yolofleet.planning.profiles import WHOLE, Offer, same_profile, size_of, slug
 from yolofleet.planning.scaling import figures_of
-from yolofleet.planning.sizing import Ask, Rate, rate_of, rate_on
+from yolofleet.planning.sizing import Ask, Rate, endpoint_of, rate_of, rate_on
 from yolofleet.planning.snapshot import DeploymentView
 
 CLEARLY = 0.75
@@ -90,7 +89,7 @@ class Worths:
         if not self._curves:
             return None
         spec = view.spec
-        endpoint: Endpoint = "Ultralytics" if "Ultralytics" in spec.endpoints else spec.endpoints[0]
+        endpoint = endpoint_of(spec)
         use, bound = spec.scaling.target_utilization_percent, spec.objective.p99_latency_milliseconds
         key = (home_of(view.namespace, spec), bound, use, endpoint)
         if key not in self._asks:

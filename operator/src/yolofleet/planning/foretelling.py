@@ -14,7 +14,7 @@ from yolofleet.api.snapshot import Holder, SnapshotDeployment, SnapshotFile, Sna
 from yolofleet.api.yolodeployment_status import YoloDeploymentStatus
 from yolofleet.planning.fitting import share_of
 from yolofleet.planning.plan import DeploymentPlan, plan
-from yolofleet.planning.profiles import GPU_RESOURCE, MIG_PREFIX, PRODUCT_LABEL, WHOLE, slug
+from yolofleet.planning.profiles import GPU_RESOURCE, MIG_PREFIX, PRODUCT_LABEL, WHOLE, profile_behind, slug
 from yolofleet.planning.seating import name_of
 from yolofleet.planning.signals import Signals
 from yolofleet.planning.snapshot import DeploymentView, GroupView, NodeView, PodView, Policy, PoolView, Snapshot
@@ -128,9 +128,7 @@ def _resource(slot: SnapshotSlice) -> str:
 
 def profile_of(node: SnapshotNode, resource: str) -> str:
     """Return the profile behind a resource of a node."""
-    if resource.startswith(MIG_PREFIX):
-        return resource.removeprefix(MIG_PREFIX)
-    return node.labels.get(PRODUCT_LABEL, "").partition("-MIG-")[2] or "gpu"
+    return profile_behind(resource, node.labels) or WHOLE
 
 
 def views_of(snapshot: SnapshotFile) -> Snapshot:

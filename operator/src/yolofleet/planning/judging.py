@@ -78,19 +78,19 @@ def objective_met(view: DeploymentView) -> Judged:
     """
     bound = view.spec.objective.p99_latency_milliseconds
     before = next((c for c in view.status.conditions if c.type == "ObjectiveMet"), None)
-    known = before if before is not None and before.observed_generation == view.generation else None
+    said = None
+    if before is not None and before.observed_generation == view.generation and before.reason in _OBJECTIVE:
+        said = Judged(before.status, Reason(before.reason), before.message)
     seen_us = view.signals.p99_us if view.signals else None
     serving = any(group.ready_replicas for group in view.groups)
     if seen_us is None or not serving:
-        stands = known is not None and serving and known.reason in _OBJECTIVE
-        if known is not None and stands:
-            return Judged(known.status, Reason(known.reason), known.message)
-        return Judged("Unknown", Reason.NOT_MEASURED, "no replica has answered enough frames yet to tell a p99")
-    missed = known is not None and known.reason == Reason.OBJECTIVE_MISSED.value
+        nobody = "no replica has answered enough frames yet to tell a p99"
+        return said if said is not None and serving else Judged("Unknown", Reason.NOT_MEASURED, nobody)
+    missed = said is not None and said.reason == Reason.OBJECTIVE_MISSED
     met = seen_us / 1000 <= bound * (MET_AGAIN if missed else 1.0)
     reason = Reason.OBJECTIVE_MET if met else Reason.OBJECTIVE_MISSED
-    if known is not None and known.reason == reason.value:
-        return Judged(known.status, reason, known.message)
+    if said is not None and said.reason == reason:
+        return said
     told = f"p99 {seen_us / 1000:.3g} ms of objective.p99LatencyMilliseconds {bound}"
     if met:
         return Judged("True", reason, told)

@@ -47,16 +47,12 @@ def believed(signals: Signals | None, capacity: Capacity | None) -> Signals | No
         return signals
     most = ABSURD * capacity.fps
     seen = {r.pod for r in signals.replicas if not r.missing}
-    odd = {r.pod for r in signals.replicas if r.pod in seen and _most(r) > most}
+    odd = {r.pod for r in signals.replicas if r.pod in seen and (r.served_fps or 0.0) > most}
     if not odd or (odd == seen and capacity.origin == "Observed"):
         return signals
     replicas = [_absurd(r, most) if r.pod in odd else r for r in signals.replicas]
     missing = (*signals.missing, *(r.missing for r in replicas if r.pod in odd))
     return together(replicas, missing=missing, unbroken_s=0.0, looked_at=signals.looked_at)
-
-
-def _most(replica: ReplicaSignals) -> float:
-    return replica.served_fps or 0.0
 
 
 def _absurd(replica: ReplicaSignals, most: float) -> ReplicaSignals:

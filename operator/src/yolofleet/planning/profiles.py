@@ -9,7 +9,7 @@ shared resources) are left alone, not guessed at.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
@@ -65,18 +65,23 @@ def offers(nodes: Iterable[NodeView]) -> tuple[Offer, ...]:
 
 
 def _offer(node: NodeView, resource: str, count: int) -> Offer | None:
+    profile = profile_behind(resource, node.labels)
+    if profile is None or not known(profile):
+        return None
     label = node.labels.get(PRODUCT_LABEL)
     single = _SINGLE.match(label) if label else None
-    if resource == GPU_RESOURCE:
-        profile = single["profile"] if single else WHOLE
-    elif resource.startswith(MIG_PREFIX):
-        profile = resource.removeprefix(MIG_PREFIX)
-    else:
-        return None
-    if not known(profile):
-        return None
     product = single["product"] if single else label
     return Offer(node.name, profile, resource, product, label, count, tuple(sorted(node.labels.items())))
+
+
+def profile_behind(resource: str, labels: Mapping[str, str]) -> str | None:
+    """Return the profile that a node means by a resource: strategy *single* calls slices `nvidia.com/gpu`, too."""
+    if resource.startswith(MIG_PREFIX):
+        return resource.removeprefix(MIG_PREFIX)
+    if resource != GPU_RESOURCE:
+        return None
+    single = _SINGLE.match(labels.get(PRODUCT_LABEL, ""))
+    return single["profile"] if single else WHOLE
 
 
 def known(profile: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from yolofleet.api.conditions import Reason, Status
-from yolofleet.api.yolodeployment import LowerNeed
+from yolofleet.api.yolodeployment import LowerNeed, YoloDeploymentSpec
 from yolofleet.planning import priced, schedules, window
 from yolofleet.planning.capacity import Capacity, kept, observed, settled
 from yolofleet.planning.forecast import Forecast, Wanted
@@ -117,13 +117,21 @@ def _recalled(need: LowerNeed) -> Claim | None:
 
 def figures_of(view: DeploymentView) -> Figures:
     """Return the demand that counts in this mode, and what is served."""
-    mode, demand = view.spec.scaling.mode, view.spec.demand
-    declared = demand.streams * float(demand.frames_per_second) if demand else None
     arriving = view.signals.arrival_fps if view.signals else None
-    counted = (declared if mode != "Observed" else None, arriving if mode != "Declared" else None)
-    known = [demand for demand in counted if demand is not None]
     served = view.signals.served_fps if view.signals else None
-    return Figures(declared, arriving, max(known, default=None), served)
+    return Figures(declared_fps(view.spec), arriving, planned_fps(view.spec, arriving), served)
+
+
+def declared_fps(spec: YoloDeploymentSpec) -> float | None:
+    """Return the frames per second that a spec declares, whether they count or not."""
+    return spec.demand.streams * float(spec.demand.frames_per_second) if spec.demand else None
+
+
+def planned_fps(spec: YoloDeploymentSpec, arriving: float | None) -> float | None:
+    """Return the frames per second that count in the spec's scaling mode; None: nobody knows."""
+    mode = spec.scaling.mode
+    counted = (declared_fps(spec) if mode != "Observed" else None, arriving if mode != "Declared" else None)
+    return max((fps for fps in counted if fps is not None), default=None)
 
 
 def needed(view: DeploymentView, figures: Figures, capacity: Capacity | None, known: Forecast | None = None) -> Need:

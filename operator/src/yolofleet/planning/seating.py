@@ -11,7 +11,7 @@ from yolofleet.planning.capabilities import Gpu, Unknown, gpu_of, resolve
 from yolofleet.planning.geometry import Lattice, Layout, Slice, conflict, lattice_of
 from yolofleet.planning.layouts import dealt
 from yolofleet.planning.overlay import FOREIGN, GpuState, slices_by_start
-from yolofleet.planning.profiles import GPU_RESOURCE, MIG_PREFIX, PRODUCT_LABEL, WHOLE
+from yolofleet.planning.profiles import GPU_RESOURCE, PRODUCT_LABEL, WHOLE, profile_behind
 
 SETTLED = (None, "", "success")
 """States of mig-manager in which a node's slices are what they seem."""
@@ -90,15 +90,7 @@ def _seated(node: SnapshotNode) -> list[GpuState]:
 
 def _whole(node: SnapshotNode) -> bool:
     """Tell whether `nvidia.com/gpu` means whole GPUs here: strategy *single* calls slices so."""
-    return GPU_RESOURCE in node.resources and "-MIG-" not in node.labels.get(PRODUCT_LABEL, "")
-
-
-def _profile(node: SnapshotNode, resource: str) -> str | None:
-    if resource.startswith(MIG_PREFIX):
-        return resource.removeprefix(MIG_PREFIX)
-    if resource != GPU_RESOURCE:
-        return None
-    return WHOLE if _whole(node) else node.labels[PRODUCT_LABEL].partition("-MIG-")[2]
+    return GPU_RESOURCE in node.resources and profile_behind(GPU_RESOURCE, node.labels) == WHOLE
 
 
 def _owners(node: SnapshotNode) -> dict[str, list[str]]:
@@ -107,7 +99,7 @@ def _owners(node: SnapshotNode) -> dict[str, list[str]]:
     for one in sorted(
         node.holders or (), key=lambda holder: (holder.deployment is None, holder.deployment, holder.name)
     ):
-        if profile := _profile(node, one.resource):
+        if profile := profile_behind(one.resource, node.labels):
             held[profile] += [one.deployment or FOREIGN] * one.count
     return held
 
@@ -118,7 +110,7 @@ def _dealt(
     counts: Counter[str] = Counter()
     waiting: dict[str, list[str]] = defaultdict(list)
     for resource, devices in sorted(node.resources.items()):
-        profile = _profile(node, resource)
+        profile = profile_behind(resource, node.labels)
         if profile in (None, WHOLE) or not (devices.allocatable or owners.get(profile or "")):
             continue
         known = _known(gpu, profile or "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from yolofleet.api.curve import Curve, CurvePoint
 from yolofleet.api.recipe import Endpoint
+from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.planning.capabilities import Capability
 from yolofleet.planning.packing.problem import Need
 from yolofleet.planning.profiles import same_profile
@@ -85,18 +86,29 @@ def sized(ask: Ask, offered: Mapping[Kind, Capability]) -> Sized:
     return Sized(Need(ask.name, ask.demand_fps, rates), out)
 
 
+def endpoint_of(spec: YoloDeploymentSpec) -> Endpoint:
+    """Return the endpoint by which a deployment is sized: Ultralytics' clients send the largest frames."""
+    return "Ultralytics" if "Ultralytics" in spec.endpoints else spec.endpoints[0]
+
+
 def allowed(ask: Ask, kind: Kind) -> bool:
     """Tell whether the spec allows this kind of slice."""
-    named = not ask.profiles or any(same_profile(asked, kind[1]) for asked in ask.profiles)
-    return named and (not ask.products or kind[0] in ask.products)
+    return _unnamed(ask, kind) is None
 
 
-def _forbidden(ask: Ask, kind: Kind, worth: Capability) -> str | None:
+def _unnamed(ask: Ask, kind: Kind) -> str | None:
     product, profile = kind
     if ask.products and product not in ask.products:
         return f"placement.products does not name {product}"
     if ask.profiles and not any(same_profile(asked, profile) for asked in ask.profiles):
         return f"placement.profiles does not name {profile}"
+    return None
+
+
+def _forbidden(ask: Ask, kind: Kind, worth: Capability) -> str | None:
+    product, profile = kind
+    if unnamed := _unnamed(ask, kind):
+        return unnamed
     if worth.name.attributes and ask.endpoint != "JPEG":
         return f"{profile} is for those who need its media engines: a GPU has only one of them"
     if ask.endpoint == "JPEG" and not worth.jpeg:

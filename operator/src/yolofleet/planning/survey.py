@@ -13,8 +13,9 @@ from yolofleet.planning.fleet import plain
 from yolofleet.planning.geometry import Lattice, lattice_of
 from yolofleet.planning.overlay import FOREIGN, GpuState
 from yolofleet.planning.packing import Need, Product
+from yolofleet.planning.scaling import planned_fps
 from yolofleet.planning.seating import name_of, seats_of
-from yolofleet.planning.sizing import Ask, Kind, Rate, Sized, allowed, rate_on, sized
+from yolofleet.planning.sizing import Ask, Kind, Rate, Sized, allowed, endpoint_of, rate_on, sized
 
 DEFAULT = "default"
 
@@ -144,17 +145,13 @@ def _sized(
 
 def ask_of(one: SnapshotDeployment, curves: Curves) -> Ask:
     """Return a deployment as sizing sees it; the demand is declared, or seen, whichever the scaling mode says."""
-    spec, signals = one.spec, one.signals
-    declared = spec.demand.streams * float(spec.demand.frames_per_second) if spec.demand else None
-    seen = signals.arrival_fps if signals else None
-    mode = spec.scaling.mode
-    counted = (declared if mode != "Observed" else None, seen if mode != "Declared" else None)
+    spec = one.spec
     return Ask(
         name=name_of(one),
-        demand_fps=max((fps for fps in counted if fps is not None), default=0.0),
+        demand_fps=planned_fps(spec, one.signals.arrival_fps if one.signals else None) or 0.0,
         objective_ms=float(spec.objective.p99_latency_milliseconds),
         utilization_percent=spec.scaling.target_utilization_percent,
-        endpoint="Ultralytics" if "Ultralytics" in spec.endpoints else spec.endpoints[0],
+        endpoint=endpoint_of(spec),
         profiles=tuple(spec.placement.profiles),
         products=tuple(spec.placement.products),
         curves=curves.at(home_of(one.namespace, spec)),
