@@ -168,6 +168,7 @@ def _slices_and_engines() -> tuple[Panel, ...]:
         lines(
             "Slices by profile",
             Query('sum by (profile) (yolofleet_slices{state="used"})', "{{profile}} used"),
+            Query('sum by (profile) (yolofleet_slices{state="foreign"})', "{{profile}} of others"),
             Query('sum by (profile) (yolofleet_slices{state="free"})', "{{profile}} free"),
             stacked=True,
             decimals=0,

@@ -141,10 +141,20 @@ async def test_what_the_whole_fleet_has_is_counted(world: World) -> None:
     lines = generate_latest(world.fleet._metrics.registry).decode().splitlines()
     assert 'yolofleet_engines{stage="Published"} 1.0' in lines
     assert 'yolofleet_engine_builds_total{result="succeeded"} 1.0' in lines
-    (total,) = (line for line in lines if line.startswith("yolofleet_slices") and 'state="total"' in line)
-    (used,) = (line for line in lines if line.startswith("yolofleet_slices") and 'state="used"' in line)
-    assert 'profile="gpu"' in total
-    assert used.endswith(" 1.0")
+    slices = [line for line in lines if line.startswith("yolofleet_slices{")]
+    assert all('profile="gpu"' in line for line in slices)
+    told = {line.split('state="')[1].split('"')[0]: float(line.rsplit(" ", 1)[1]) for line in slices}
+    assert told["used"] == 1.0
+    assert told["free"] == told["total"] - 1.0
+
+
+async def test_what_other_peoples_pods_hold_is_not_free(world: World) -> None:
+    before = {use.profile: use for use in world.fleet._observer.slices()}["gpu"]
+    node = next(iter(world.fleet.cache.all("Node"))).name
+    world.fleet._observer.foreign = lambda: {(node, "nvidia.com/gpu"): 99}
+    after = {use.profile: use for use in world.fleet._observer.slices()}["gpu"]
+    assert before.free > 0
+    assert (after.foreign, after.free, after.used) == (before.free, 0, before.used)
 
 
 def autoscaler(name: str = "web", target: str = "gate", **given: object) -> Object:

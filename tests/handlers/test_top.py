@@ -73,7 +73,7 @@ async def client(cache, reviews) -> AsyncIterator[TestClient]:
     async with reviews.server() as server:
         kube = Kube(Configuration(host=str(server.make_url("")).rstrip("/")))
         figures = Figures()
-        figures.slices = lambda: [SliceUse(product=H100, profile="1g.10gb", total=7, used=2)]
+        figures.slices = lambda: [SliceUse(product=H100, profile="1g.10gb", total=7, used=2, foreign=1)]
         figures.take(Key("YoloDeployment", "cams", "gate"), GATE)
         page = Page(cache, Access(kube, clock=lambda: 1.0), figures)  # a clock that stands: no new questions come due
         async with TestClient(TestServer(app(page))) as made:

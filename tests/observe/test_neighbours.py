@@ -6,7 +6,7 @@ from typing import Any
 
 from yolofleet.errors import ApiServerError
 from yolofleet.observe.cache import Cache
-from yolofleet.observe.neighbours import Neighbours
+from yolofleet.observe.neighbours import SELDOM, Neighbours
 
 MIG = "nvidia.com/mig-1g.10gb"
 
@@ -64,3 +64,17 @@ async def test_who_may_not_look_stops_asking_and_whoever_does_not_answer_is_aske
     kube.told["n1"] = ApiServerError(status=403, reason="Forbidden", message="no")
     await seen.run(kube, needed=lambda: True, pause_s=0)  # type: ignore[arg-type]
     assert len(kube.asked) == 3
+
+
+async def test_they_are_asked_seldom_while_nobody_decides_by_them() -> None:
+    refusals = iter([0, 0, 1])
+
+    class Rounds(Neighbours):
+        async def look(self, kube: Any, *, each_s: float = 0) -> None:
+            rounds.append(len(periods))
+            self._forbidden = bool(next(refusals))
+
+    rounds: list[int] = []
+    periods: list[None] = []
+    await Rounds(cache(n1=MIG)).run(Answers(), needed=lambda: bool(periods.append(None)), pause_s=0)  # type: ignore[arg-type]
+    assert rounds == [1, 1 + SELDOM, 1 + 2 * SELDOM]

@@ -160,9 +160,11 @@ class Figures(Collector):
 
     def _slices(self) -> Metric:
         labels = ("product", "profile", "state")
-        family = GaugeMetricFamily("yolofleet_slices", "Slices that nodes offer; used: by this fleet.", labels=labels)
+        told = "Slices that nodes offer; used: by this fleet, foreign: by other people's pods."
+        family = GaugeMetricFamily("yolofleet_slices", told, labels=labels)
         for use in self.slices():
-            for state, count in (("total", use.total), ("used", use.used), ("free", use.total - use.used)):
+            states = {"total": use.total, "used": use.used, "foreign": use.foreign, "free": use.free}
+            for state, count in states.items():
                 family.add_metric((use.product, use.profile, state), count)
         return family
 

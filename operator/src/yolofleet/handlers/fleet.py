@@ -131,7 +131,8 @@ class Fleet:
             tasks.create_task(self._audits())
             tasks.create_task(self._follow_builds())
             tasks.create_task(self._follower.run(self._kube))
-            tasks.create_task(self._neighbours.run(self._kube, needed=lambda: bool(self._observer.curves)))
+            if not self._settings.watch_namespaces:  # else its rights end before other people's pods
+                tasks.create_task(self._neighbours.run(self._kube, needed=lambda: bool(self._observer.curves)))
 
     async def _passes(self) -> None:
         while True:

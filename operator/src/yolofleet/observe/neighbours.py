@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -22,6 +23,9 @@ Object = dict[str, Any]
 log = logging.getLogger(__name__)
 
 PERIOD_S = 15.0
+"""Between two rounds while placements depend on them."""
+SELDOM = 8
+"""Else every so many periods: two minutes, enough for the count of free slices."""
 EACH_S = 0.1
 """A node's turn: a thousand nodes are asked within two minutes, and nobody feels it."""
 FORBIDDEN = 403
@@ -48,10 +52,12 @@ class Neighbours:
         return self._used
 
     async def run(self, kube: Kube, *, needed: Callable[[], bool], pause_s: float = PERIOD_S) -> None:
-        """Ask for ever, while somebody needs it and it is allowed."""
-        while not self._forbidden:
-            if needed():
+        """Ask for ever while it is allowed: in every period where somebody decides by it, else seldom."""
+        for period in itertools.count():
+            if needed() or period % SELDOM == 0:
                 await self.look(kube)
+            if self._forbidden:
+                return
             await asyncio.sleep(pause_s)
 
     async def look(self, kube: Kube, *, each_s: float = EACH_S) -> None:

@@ -122,8 +122,8 @@ class Observer:
         self._refusals.pop(key, None)
 
     def slices(self) -> tuple[SliceUse, ...]:
-        """Return what all nodes offer, and how much of it this fleet holds."""
-        return slice_uses(self._nodes_and_pools()[0], self._devices.used())
+        """Return what all nodes offer, and how much of it this fleet and others hold."""
+        return slice_uses(self._nodes_and_pools()[0], self._devices.used(), self.foreign())
 
     def stages(self) -> Mapping[str, int]:
         """Count the engines by stage: Published when done, Waiting before the first build."""

@@ -51,23 +51,36 @@ def shared_out(
 
 @dataclass(frozen=True)
 class SliceUse:
-    """Slices of one kind over all nodes; `used` counts those of this fleet's own pods."""
+    """Slices of one kind over all nodes; pods of this fleet hold those `used`, other people's the `foreign`."""
 
     product: str
     profile: str
     total: int
     used: int
+    foreign: int
+
+    @property
+    def free(self) -> int:
+        """What nobody holds."""
+        return self.total - self.used - self.foreign
 
 
-def slice_uses(nodes: Iterable[NodeView], used: Mapping[tuple[str, str], int]) -> tuple[SliceUse, ...]:
+Held = Mapping[tuple[str, str], int]
+"""Devices that pods hold, by node and resource."""
+
+
+def slice_uses(nodes: Iterable[NodeView], used: Held, foreign: Held) -> tuple[SliceUse, ...]:
     """Return what all nodes offer, by product and profile."""
     totals: Counter[tuple[str, str]] = Counter()
     taken: Counter[tuple[str, str]] = Counter()
+    others: Counter[tuple[str, str]] = Counter()
     for offer in offers(nodes):
-        kind = (offer.product or "", offer.profile)
+        kind, place = (offer.product or "", offer.profile), (offer.node, offer.resource)
+        ours = min(used.get(place, 0), offer.allocatable)
         totals[kind] += offer.allocatable
-        taken[kind] += min(used.get((offer.node, offer.resource), 0), offer.allocatable)
-    return tuple(SliceUse(*kind, totals[kind], taken[kind]) for kind in sorted(totals))
+        taken[kind] += ours
+        others[kind] += min(foreign.get(place, 0), offer.allocatable - ours)
+    return tuple(SliceUse(*kind, totals[kind], taken[kind], others[kind]) for kind in sorted(totals))
 
 
 def _selects(pool: PoolView, node: NodeView) -> bool:
