@@ -14,15 +14,18 @@ import queue
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 OK = "ok"
+STOP = Path("/tmp/stop")
+"""Whoever has seen enough makes this file."""
 
 
-def camera(url: str, size: int, period_s: float, until: float, phase_s: float, told: Any) -> None:
-    """Send one frame each period until the end; being late is never caught up with a burst."""
+def camera(url: str, size: int, period_s: float, until: float, phase_s: float, told: Any, over: Any) -> None:
+    """Send one frame each period until the end or the stop; being late is never caught up with a burst."""
     import torch
     from ultralytics import YOLO
 
@@ -30,7 +33,7 @@ def camera(url: str, size: int, period_s: float, until: float, phase_s: float, t
     frame = np.zeros((size, size, 3), np.uint8)
     model = YOLO(url, task="detect")
     due = time.monotonic() + phase_s
-    while due < until:
+    while due < until and not over.is_set():
         time.sleep(max(0.0, due - time.monotonic()))
         try:
             model.predict(frame, verbose=False)
@@ -62,12 +65,13 @@ def main() -> int:
 
     context = multiprocessing.get_context("fork")
     told: Any = context.Queue()
+    over = context.Event()
     started = time.monotonic()
     until, period = started + asked.seconds, 1 / asked.rate
     cameras = [
         context.Process(
             target=camera,
-            args=(asked.url, asked.size, period, until, index * period / asked.clients, told),
+            args=(asked.url, asked.size, period, until, index * period / asked.clients, told, over),
             daemon=True,
         )
         for index in range(asked.clients)
@@ -77,6 +81,8 @@ def main() -> int:
     totals: Counter[str] = Counter()
     while any(process.is_alive() for process in cameras):
         time.sleep(1)
+        if STOP.exists():
+            over.set()
         drain(told, totals)
         errors = {words: count for words, count in totals.items() if words != OK}
         line = {"at": round(time.monotonic() - started, 1), "ok": totals[OK], "failed": sum(errors.values())}
