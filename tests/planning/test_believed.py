@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from yolofleet.planning.believed import ABSURD, believed
 from yolofleet.planning.capacity import Capacity
-from yolofleet.planning.priced import ABSURD, believed
 from yolofleet.planning.signals import ReplicaSignals, Signals, together
 
 MEASURED, OBSERVED = Capacity(100.0, "Measured"), Capacity(100.0, "Observed")

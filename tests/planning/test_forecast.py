@@ -15,7 +15,7 @@ from tests.planning.test_scaling import CARRIES, decided, later, seen, world, wr
 from tests.planning.worlds import NOW, group, pod
 from yolofleet.planning import arrivals, daily, forecast, headroom
 from yolofleet.planning.forecast import Prices, Slice
-from yolofleet.planning.priced import NAMES, name_of
+from yolofleet.planning.priced import NAMES
 from yolofleet.planning.signals import ReplicaSignals, Signals, together
 
 PRICES = Prices(40.0)
@@ -141,7 +141,7 @@ def test_a_decision_with_a_price_carries_its_arithmetic() -> None:
     view, made = follow(world(PRICED), [702.0] * 60)
     assert "demand 702 fps observed + headroom 140 ÷ (100 fps/replica measured × 1.00) → 9" in made[0].message
     assert made[-1].replicas >= 8
-    assert written(view, made[-1]).scaling.headroom == name_of(made[-1].memory.forecast.choice)
+    assert written(view, made[-1]).scaling.headroom == made[-1].memory.forecast.choice.words
 
 
 def test_the_target_is_honoured_below_the_headroom() -> None:

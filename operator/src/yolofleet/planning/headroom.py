@@ -40,6 +40,13 @@ class Choice:
     band: float
     window_s: float
 
+    @property
+    def words(self) -> str:
+        """Say it in words; the status keeps them over a restart."""
+        how = "growing" if self.grows else "fixed"
+        held = "all" if self.band > 1 else f"{self.band:.0%}"
+        return f"{self.headroom:.0%} {how}, {held} for {self.window_s:.0f} s"
+
 
 HEADROOMS = (0.03, 0.06, 0.1, 0.2, 0.3, 0.45, 0.7)
 HOLDS = ((0.05, 40.0), (0.05, 80.0), (0.15, 80.0), (9.0, 80.0), (9.0, 300.0))

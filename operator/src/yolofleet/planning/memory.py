@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from yolofleet.api.conditions import Reason
 from yolofleet.api.yolodeployment import YoloDeploymentStatus
-from yolofleet.planning.forecast import Forecast
 from yolofleet.planning.window import Claims
+
+if TYPE_CHECKING:
+    from yolofleet.planning.forecast import Forecast
 
 CHANGE = 0.1
 EVERY = timedelta(seconds=60)

@@ -9,16 +9,21 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from yolofleet.api.conditions import Reason, Status
 from yolofleet.api.yolodeployment import LowerNeed, YoloDeploymentSpec
-from yolofleet.planning import priced, schedules, window
+from yolofleet.planning import schedules, window
+from yolofleet.planning.believed import believed
 from yolofleet.planning.capacity import Capacity, kept, observed, settled
-from yolofleet.planning.forecast import Forecast, Wanted
 from yolofleet.planning.memory import Figures, Memory, Shown, fps_of, recalled, shown
 from yolofleet.planning.schedules import Floor
 from yolofleet.planning.snapshot import DeploymentView, PodView
+from yolofleet.planning.starting import start_s_of
 from yolofleet.planning.window import Claim, Claims
+
+if TYPE_CHECKING:
+    from yolofleet.planning.forecast import Forecast, Wanted
 
 TOLERANCE = 0.05
 """An observed demand may exceed the plan by so much: noise moves nothing."""
@@ -86,15 +91,23 @@ def decide(view: DeploymentView, *, profile: str, measured: Capacity | None, now
     before = kept(view.status, profile)
     capacity = settled(measured, before, seen, since=memory.capacity_since, now=now)
     since = memory.capacity_since if capacity == before and memory.capacity_since else now
-    view = replace(view, signals=priced.believed(view.signals, capacity))
+    view = replace(view, signals=believed(view.signals, capacity))
     figures = figures_of(view)
-    known = priced.learnt(view, memory.forecast, capacity, whole=not unseen(view), now=now)
-    floor = schedules.floor(view.spec.scaling.schedules, now, lead_s=priced.start_s_of(view))
+    known = _learnt(view, memory.forecast, capacity, now)
+    floor = schedules.floor(view.spec.scaling.schedules, now, lead_s=start_s_of(view))
     least = max(view.spec.scaling.min_replicas, floor.replicas)
     need = needed(view, figures, capacity, known)
     after = _windowed(view, memory, need, least, now)
     settled_memory = replace(after, capacity_since=since, forecast=known)
     return _explained(view, settled_memory, need, _Facts(figures, capacity, memory.base, now, stale_s, least, floor))
+
+
+def _learnt(view: DeploymentView, known: Forecast | None, capacity: Capacity | None, now: datetime) -> Forecast | None:
+    if view.spec.scaling.overload_cost_seconds is None:
+        return None
+    from yolofleet.planning import priced
+
+    return priced.learnt(view, known, capacity, whole=not unseen(view), now=now)
 
 
 def remembered(view: DeploymentView) -> Memory:
@@ -174,6 +187,8 @@ def by_demand(view: DeploymentView, figures: Figures, capacity: Capacity | None)
 
 def by_forecast(view: DeploymentView, figures: Figures, capacity: Capacity, known: Forecast) -> Need:
     """Return (what arrives + its rise + a headroom at its price) ÷ (capacity × target), and what its window keeps."""
+    from yolofleet.planning import priced
+
     told = priced.wanted(view, known, capacity, whole=not unseen(view), declared=_counted(view, figures))
     parts = [f"demand {_fps(told.base_fps - told.rise_fps)} fps {told.origin}"]
     parts += [f"rise {_fps(told.rise_fps)}"] if told.rise_fps >= 1 else []
@@ -294,7 +309,7 @@ def _explained(view: DeploymentView, memory: Memory, need: Need, facts: _Facts) 
         claims=claims,
         memory=replace(memory, shown=told),
         due=window.due(memory.claims, window_s=length, now=facts.now),
-        headroom=priced.name_of(memory.forecast.choice) if memory.forecast else "",
+        headroom=memory.forecast.choice.words if memory.forecast else "",
     )
 
 

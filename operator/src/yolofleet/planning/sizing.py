@@ -9,7 +9,7 @@ from yolofleet.api.curve import Curve, CurvePoint
 from yolofleet.api.recipe import Endpoint
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.planning.capabilities import Capability
-from yolofleet.planning.packing.problem import Need
+from yolofleet.planning.need import Need
 from yolofleet.planning.profiles import same_profile
 
 Kind = tuple[str, str]

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from yolofleet.planning.geometry import Lattice
-from yolofleet.planning.packing.problem import Need, Product
+from yolofleet.planning.need import Need
+from yolofleet.planning.packing.problem import Product
 
 _TINY = 1e-9
 _DEEPEST = 40

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from yolofleet.errors import Refused
 from yolofleet.planning.geometry import Lattice, Layout, worthwhile
+from yolofleet.planning.need import Need
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer[Any]]
@@ -39,18 +40,6 @@ class Product:
     def sold_as(self) -> str:
         """Return the product that its slices are slices of."""
         return self.sells or self.name
-
-
-@dataclass(frozen=True)
-class Need:
-    """What one deployment asks for: `demand` frames per second, and what one slice serves of it.
-
-    `rates` maps (product, profile) to frames per second within the objective; what is absent is not allowed.
-    """
-
-    name: str
-    demand: float
-    rates: Mapping[tuple[str, str], float]
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from yolofleet.planning.geometry import Kind, Lattice
+from yolofleet.planning.need import Need
 from yolofleet.planning.packing.plan import Packing, pack
-from yolofleet.planning.packing.problem import Need, Product, problem_of
+from yolofleet.planning.packing.problem import Product, problem_of
 
 TENTHS = 10
 _TENTH = "tenth"

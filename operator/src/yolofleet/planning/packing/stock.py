@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from yolofleet.planning.geometry import Layout, residual
-from yolofleet.planning.packing.problem import Need, Product
+from yolofleet.planning.need import Need
+from yolofleet.planning.packing.problem import Product
 
 _RESERVED = "reserved for "
 
