@@ -37,6 +37,7 @@ _PROGRAMS = (
     Program("coredns", (".",), ("coredns",)),
     Program("helm", ("tool",), ("helm", "helm-unittest", "kubeconform")),
 )
+_STORE = Program("versitygw", ("tool",), ("versitygw",))
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ def build_binaries() -> Binaries:
 def build_pause() -> Path:
     """The program that pods' sandboxes run, without waiting for the others."""
     return _build(_PROGRAMS[0]) / "pause"
+
+
+def build_versitygw() -> Path:
+    """The S3 server of the bench; only what needs an S3 store waits for it."""
+    return _build(_STORE) / "versitygw"
 
 
 def _link_all(target: Path, folders: dict[str, Path]) -> None:

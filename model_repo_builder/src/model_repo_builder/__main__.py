@@ -15,12 +15,14 @@ from model_repo_builder.errors import Failed, Interrupted, Refused, clip, failur
 from model_repo_builder.progress import Board, Log
 from model_repo_builder.progress_server import serving
 from model_repo_builder.settings import Places, settings_from
-from model_repo_builder.store import FolderStore
+from model_repo_builder.store import FolderStore, Shelf, Store
 from yolofleet.api.build import BUILD_ENV, SERVE_ENV, BuildRequest, BuildResult, Failure, ServeRequest
+from yolofleet.api.store import GRANT_ENV, STORE_ENV, Bucket, Grant
 from yolofleet.errors import SettingsError
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
     from types import FrameType
 
 
@@ -63,7 +65,7 @@ def _built(asked: argparse.Namespace, log: Log) -> BuildResult:
     with ExitStack() as stack:
         if not by_hand:
             stack.enter_context(serving(board, port=asked.progress_port))
-        return Build(request=wanted, settings=settings, store=FolderStore(asked.out), board=board).run()
+        return Build(request=wanted, settings=settings, store=_store(asked.out), board=board).run()
 
 
 def assemble_model(asked: argparse.Namespace) -> int:
@@ -76,7 +78,7 @@ def assemble_model(asked: argparse.Namespace) -> int:
         )
         from model_repo_builder.repository import assemble  # Triton's protobufs take longer to load than a cached build
 
-        folder = assemble(FolderStore(asked.store), wanted, asked.models)
+        folder = assemble(_shelf(asked.store), wanted, asked.models)
     except (Refused, Failed) as error:
         failure = failure_of(error)
     except Interrupted:
@@ -90,6 +92,24 @@ def assemble_model(asked: argparse.Namespace) -> int:
     termination.leave(failure, asked.termination_log)
     print(failure.sentence(), file=sys.stderr)
     return termination.EXIT_FAILED
+
+
+def _store(folder: Path) -> Store:
+    """Return the store that a build writes: an S3 store by its grant, else a folder."""
+    if told := os.environ.get(GRANT_ENV):
+        from model_repo_builder.granted_store import GrantedStore
+
+        return GrantedStore(request.read(Grant, told, variable=GRANT_ENV))
+    return FolderStore(folder)
+
+
+def _shelf(folder: Path) -> Shelf:
+    """Return the store that a pod serves from: a bucket by its credential, else a folder."""
+    if told := os.environ.get(STORE_ENV):
+        from model_repo_builder.bucket_shelf import BucketShelf, credential_of_pod
+
+        return BucketShelf(request.read(Bucket, told, variable=STORE_ENV), credential_of_pod())
+    return FolderStore(folder)
 
 
 def _failed(message: str, remedy: str) -> BuildResult:

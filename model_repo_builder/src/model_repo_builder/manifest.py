@@ -8,22 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from yolofleet.api.base import SHA256, ApiModel, text
+from yolofleet.api.base import ApiModel, text
 from yolofleet.api.recipe import Backend, BatchSize, Recipe
+from yolofleet.api.store import MANIFEST, MAX_MANIFEST_BYTES, METADATA, Contents, StoredFile
 
-MANIFEST = "manifest.json"
-METADATA = "metadata.json"
+__all__ = ["MANIFEST", "METADATA", "MODEL_FILE", "Manifest", "StoredFile", "TensorSpec", "decode", "digest", "encode"]
+
 MODEL_FILE: dict[Backend, str] = {"ONNXRuntime": "model.onnx", "TensorRT": "model.plan"}
 """Triton's default file names."""
-MAX_BYTES = 16 * 1024**2
-
-
-class StoredFile(ApiModel):
-    """One file beside the manifest; the name is flat, so it can't lead anywhere else."""
-
-    path: Annotated[str, text(64, r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    sha256: SHA256
-    size_bytes: Annotated[int, Field(ge=0)]
 
 
 class TensorSpec(ApiModel):
@@ -34,14 +26,12 @@ class TensorSpec(ApiModel):
     dims: Annotated[list[int], Field(min_length=1, max_length=8)]
 
 
-class Manifest(ApiModel):
+class Manifest(Contents):
     """What lies under a key. `max_batch_size` may be 1 where the recipe asked for more: the graph can't do it."""
 
     version: Literal[1] = 1
-    key: SHA256
     backend: Backend
     max_batch_size: BatchSize
-    files: Annotated[list[StoredFile], Field(min_length=1, max_length=16)]
     inputs: Annotated[list[TensorSpec], Field(min_length=1, max_length=16)]
     outputs: Annotated[list[TensorSpec], Field(min_length=1, max_length=16)]
     metadata: dict[str, Any]
@@ -52,10 +42,6 @@ class Manifest(ApiModel):
         """Return the entry of a file, or None."""
         return next((file for file in self.files if file.path == name), None)
 
-    def size_bytes(self) -> int:
-        """Return the size of all files together."""
-        return sum(file.size_bytes for file in self.files)
-
 
 def encode(manifest: Manifest) -> bytes:
     """Write a manifest: the same one always gives the same bytes."""
@@ -64,8 +50,8 @@ def encode(manifest: Manifest) -> bytes:
 
 def decode(content: bytes) -> Manifest:
     """Read a manifest; raises ValueError where it is none."""
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"the manifest has {len(content)} bytes, more than {MAX_BYTES}")
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise ValueError(f"the manifest has {len(content)} bytes, more than {MAX_MANIFEST_BYTES}")
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:

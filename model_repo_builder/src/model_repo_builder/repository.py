@@ -22,7 +22,7 @@ VERSION = "1"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
-def assemble(engines: store.FolderStore, request: ServeRequest, models: Path) -> Path:
+def assemble(engines: store.Shelf, request: ServeRequest, models: Path) -> Path:
     """Write `<models>/<name>/` with config.pbtxt and 1/<model file>, whole or not at all; return the folder."""
     if not NAME.fullmatch(request.model_name):
         raise Refused(
@@ -39,7 +39,7 @@ def assemble(engines: store.FolderStore, request: ServeRequest, models: Path) ->
                 value=request.key,
                 remedy="wait for the build to end; look at the YoloEngine's conditions",
             )
-        return _write(stored, request, models)
+        return _write(engines, stored, request, models)
     except store.DamagedError as error:
         raise Failed(
             message=str(error), remedy="delete the YoloEngine: it is built again, and replaces what is damaged"
@@ -52,15 +52,15 @@ def assemble(engines: store.FolderStore, request: ServeRequest, models: Path) ->
         ) from error
 
 
-def _write(stored: store.Stored, request: ServeRequest, models: Path) -> Path:
+def _write(engines: store.Shelf, stored: store.Stored, request: ServeRequest, models: Path) -> Path:
     file_name = MODEL_FILE[stored.manifest.backend]
     told = stored.manifest.file(file_name)
     if told is None:
-        raise store.DamagedError(f"{stored.folder}: the manifest lists no {file_name}")
+        raise store.DamagedError(f"{stored.artifact.uri}: the manifest lists no {file_name}")
     partial = models / f".{request.model_name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     (partial / VERSION).mkdir(parents=True)
-    store.verify(stored.folder / file_name, told, copy_to=partial / VERSION / file_name)
+    engines.take(stored, told, partial / VERSION / file_name)
     config = triton_config.config_of(model_of(stored.manifest, request))
     (partial / CONFIG).write_text(triton_config.text_of(config), encoding="utf-8")
     target = models / request.model_name

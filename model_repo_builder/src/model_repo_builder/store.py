@@ -16,7 +16,7 @@ from model_repo_builder.errors import Failed
 from yolofleet.api.build import Artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from model_repo_builder.manifest import Manifest, StoredFile
@@ -33,11 +33,11 @@ class DamagedError(Exception):
 
 @dataclass(frozen=True)
 class Stored:
-    """A published engine: its manifest, its place for others, and the folder that holds its files."""
+    """A published engine: its manifest, its place for others, and the folder that holds its files, if there is one."""
 
     manifest: Manifest
     artifact: Artifact
-    folder: Path
+    folder: Path | None = None
 
 
 class Writer(Protocol):
@@ -51,8 +51,18 @@ class Writer(Protocol):
         """Make the files appear under the key, all at once."""
 
 
+class Shelf(Protocol):
+    """Engines to serve: FolderStore is one on a volume, BucketShelf one in an S3 store."""
+
+    def peek(self, key: str) -> Stored | None:
+        """Return what is published under a key by its manifest alone; who copies the files verifies them."""
+
+    def take(self, stored: Stored, file: StoredFile, target: Path) -> None:
+        """Copy a file, verified on the way; DamagedError where it isn't what its manifest says."""
+
+
 class Store(Protocol):
-    """A store of engines. FolderStore is one on a volume; an object store is another."""
+    """A store that engines are built into: FolderStore is one on a volume, GrantedStore one that speaks S3."""
 
     def find(self, key: str) -> Stored | None:
         """Return what is published under a key, every checksum verified; DamagedError where one is wrong."""
@@ -74,8 +84,12 @@ class FolderStore:
         if stored is None:
             return None
         for file in stored.manifest.files:
-            verify(stored.folder / file.path, file)
+            verify(self.root / key / file.path, file)
         return stored
+
+    def take(self, stored: Stored, file: StoredFile, target: Path) -> None:
+        """Copy a file, verified on the way."""
+        verify(self.root / stored.manifest.key / file.path, file, copy_to=target)
 
     def peek(self, key: str) -> Stored | None:
         """Return what is published under a key by its manifest alone; who copies the files verifies them."""
@@ -86,13 +100,8 @@ class FolderStore:
             if folder.exists():
                 raise DamagedError(f"{folder} has no manifest") from None
             return None
-        try:
-            told = manifest.decode(content)
-        except ValueError as error:
-            raise DamagedError(f"{folder}: {error}") from None
-        if told.key != key:
-            raise DamagedError(f"{folder} holds the manifest of another key, {told.key}")
-        return Stored(told, artifact_of(folder, told, content), folder)
+        told = decoded(content, key, str(folder))
+        return Stored(told, artifact_of(folder.absolute().as_uri(), told, content), folder)
 
     @contextmanager
     def writing(self, key: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[FolderWriter]:
@@ -161,7 +170,7 @@ class FolderWriter:
                 return earlier
             raise
         _sync(self.store.root)
-        return Stored(told, artifact_of(target, told, content), target)
+        return Stored(told, artifact_of(target.absolute().as_uri(), told, content), target)
 
     def _clear(self, target: Path) -> Stored | None:
         """Return what is published already, or move a damaged thing out of the way."""
@@ -174,10 +183,20 @@ class FolderWriter:
             return None
 
 
-def artifact_of(folder: Path, told: Manifest, content: bytes) -> Artifact:
+def decoded(content: bytes, key: str, where: str) -> Manifest:
+    """Read the manifest of a key; DamagedError where it is none, or another one's."""
+    try:
+        told = manifest.decode(content)
+    except ValueError as error:
+        raise DamagedError(f"{where}: {error}") from None
+    if told.key != key:
+        raise DamagedError(f"{where} holds the manifest of another key, {told.key}")
+    return told
+
+
+def artifact_of(uri: str, told: Manifest, content: bytes) -> Artifact:
     """Describe a published engine."""
-    size = told.size_bytes() + len(content)
-    return Artifact(uri=folder.absolute().as_uri(), sha256=manifest.digest(content), size_bytes=size)
+    return Artifact(uri=uri, sha256=manifest.digest(content), size_bytes=told.size_bytes() + len(content))
 
 
 def describe(path: Path) -> StoredFile:
@@ -191,18 +210,28 @@ def verify(path: Path, told: StoredFile, *, copy_to: Path | None = None) -> None
         size = path.stat().st_size
         if size != told.size_bytes:
             raise DamagedError(f"{path} has {size} bytes, its manifest says {told.size_bytes}")
-        found = hashed(path, copy_to=copy_to)
+        check_digest(hashed(path, copy_to=copy_to), told, str(path))
     except FileNotFoundError:
         raise DamagedError(f"{path} is missing") from None
+
+
+def check_digest(found: str, told: StoredFile, where: str) -> None:
+    """Raise DamagedError where a file isn't what its entry says."""
     if found != told.sha256:
-        raise DamagedError(f"{path} has sha256 {found}, its manifest says {told.sha256}")
+        raise DamagedError(f"{where} has sha256 {found}, its manifest says {told.sha256}")
 
 
 def hashed(path: Path, *, copy_to: Path | None = None) -> str:
     """Return a file's sha256, and copy it in the same pass if asked."""
+    with path.open("rb") as source:
+        return drained(iter(lambda: source.read(CHUNK), b""), copy_to=copy_to)
+
+
+def drained(chunks: Iterable[bytes], *, copy_to: Path | None = None) -> str:
+    """Return the sha256 of all chunks, and write them to a file in the same pass if asked."""
     digest = hashlib.sha256()
-    with path.open("rb") as source, Path(copy_to or os.devnull).open("wb") as target:
-        while chunk := source.read(CHUNK):
+    with Path(copy_to or os.devnull).open("wb") as target:
+        for chunk in chunks:
             digest.update(chunk)
             target.write(chunk)
     return digest.hexdigest()

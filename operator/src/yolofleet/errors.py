@@ -44,6 +44,10 @@ class ApiServerError(YolofleetError):
         self.message = message
 
 
+class StoreError(YolofleetError):
+    """The store of engines refused or did not answer; the message says what was asked, why not, and what to do."""
+
+
 class CannotAskError(YolofleetError):
     """The plugin cannot ask the cluster; the message is one line, with the remedy."""
 

@@ -1,0 +1,112 @@
+"""The operator's hand in an S3 store: it signs what a build may bring, and makes it the engine once it is all there."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from yolofleet.api.build import Artifact
+from yolofleet.api.store import GRANTED_FILES, MANIFEST, MAX_MANIFEST_BYTES, Bucket, Contents, Grant, Published
+from yolofleet.errors import StoreError
+from yolofleet.objects import Content, Credential, Objects
+
+
+class FalseReportError(Exception):
+    """A build said something of the store that isn't so; the message says what."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a key; `replaces` is the digest of the manifest that stood there when it began, if one did."""
+
+    namespace: str
+    key: str
+    name: str
+    replaces: str | None = None
+
+
+class EngineStore:
+    """The engines of all namespaces in one bucket; `credential` is read anew each time, as Secrets are renewed."""
+
+    def __init__(self, bucket: Bucket, credential: Callable[[], Credential]) -> None:
+        self._bucket = bucket
+        self._credential = credential
+
+    def _objects(self, namespace: str) -> Objects:
+        return Objects(self._bucket.of_namespace(namespace), self._credential())
+
+    async def grant(self, attempt: Attempt, *, seconds: int) -> Grant:
+        """Return what an attempt may do for so many seconds; StoreError where the store can't be asked."""
+        objects, key = self._objects(attempt.namespace), attempt.key
+        found = await objects.get(objects.bucket.manifest_of(key), limit=MAX_MANIFEST_BYTES)
+        places = [objects.bucket.file_of(key, attempt.name, name) for name in GRANTED_FILES]
+        signed = await asyncio.gather(*(objects.signed("PUT", place, seconds=seconds) for place in places))
+        return Grant(
+            key=key,
+            uri=objects.bucket.uri_of(key),
+            attempt=attempt.name,
+            files=dict(zip(GRANTED_FILES, signed, strict=True)),
+            published=None if found is None else await self._published(objects, key, found, seconds),
+        )
+
+    async def _published(self, objects: Objects, key: str, found: Content, seconds: int) -> Published:
+        """Describe what lies there; what can't be read as a manifest has no files, and so counts as damaged."""
+        try:
+            told = Contents.model_validate_json(found.body)
+        except ValidationError:
+            told = None
+        names = [file.path for file in told.files] if told is not None and told.attempt else []
+        places = [objects.bucket.file_of(key, told.attempt or "", name) for name in names] if told else []
+        signed = await asyncio.gather(*(objects.signed("GET", place, seconds=seconds) for place in places))
+        manifest = await objects.signed("GET", objects.bucket.manifest_of(key), seconds=seconds)
+        return Published(sha256=_digest(found.body), manifest=manifest, files=dict(zip(names, signed, strict=True)))
+
+    async def confirm(self, attempt: Attempt, told: Artifact) -> Artifact:
+        """Return what is published under a key after a build that reports `told`; FalseReportError where it lied.
+
+        A manifest appears under the key only here, only when each of its files is there in its full size, and only
+        where there is none, or in the place of the damaged one that the attempt was told of.
+        """
+        objects = self._objects(attempt.namespace)
+        name = objects.bucket.manifest_of(attempt.key)
+        standing = await objects.get(name, limit=MAX_MANIFEST_BYTES)
+        if standing is not None and _digest(standing.body) == told.sha256:
+            return await self._whole(objects, attempt.key, standing)
+        if standing is not None and _digest(standing.body) != attempt.replaces:
+            return await self._whole(objects, attempt.key, standing)  # another attempt was faster, and is as good
+        mine = objects.bucket.file_of(attempt.key, attempt.name, MANIFEST)
+        brought = await objects.get(mine, limit=MAX_MANIFEST_BYTES)
+        if brought is None or _digest(brought.body) != told.sha256:
+            raise FalseReportError(
+                f"the build says that it published {told.sha256}, and the store has no such manifest"
+            )
+        artifact = await self._whole(objects, attempt.key, brought)
+        if await objects.put(name, brought.body, over=standing.etag if standing else None):
+            return artifact
+        raise StoreError(f"{objects.bucket.uri_of(attempt.key)} changed while it was written; it is looked at again")
+
+    async def _whole(self, objects: Objects, key: str, content: Content) -> Artifact:
+        """Describe an engine whose files are all there; FalseReportError where one is not."""
+        try:
+            told = Contents.model_validate_json(content.body)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise FalseReportError(f"the manifest of {key} can't be read: {place}: {first['msg']}") from None
+        if told.key != key or told.attempt is None:
+            raise FalseReportError(f"the manifest of {key} is that of {told.key}, attempt {told.attempt}")
+        for file in told.files:
+            size = await objects.size(objects.bucket.file_of(key, told.attempt, file.path))
+            if size != file.size_bytes:
+                have = "is missing" if size is None else f"has {size} bytes"
+                raise FalseReportError(f"{file.path} of {key} {have}, its manifest says {file.size_bytes} bytes")
+        uri = objects.bucket.uri_of(key)
+        return Artifact(uri=uri, sha256=_digest(content.body), size_bytes=told.size_bytes() + len(content.body))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
