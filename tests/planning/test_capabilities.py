@@ -91,3 +91,26 @@ def test_what_no_source_tells_is_none() -> None:
     assert isinstance(found, Capability)
     assert found.sm_count is None
     assert found.starts == (0, 4)
+
+
+@pytest.mark.parametrize("gpu", GPUS, ids=lambda gpu: gpu.key)
+def test_every_profile_of_every_product_is_found_by_a_name_that_drifts_by_a_gigabyte(gpu: Gpu) -> None:
+    for one in gpu.profiles:
+        name = one.name
+        for drift in (-1, 0, 1):
+            memory = name.memory_gb + drift
+            alike = [o.name.memory_gb for o in gpu.profiles if (o.name.compute, o.name.attributes) == name_parts(one)]
+            found = resolve(gpu, f"{name.compute}g.{memory}gb{name.attributes}")
+            assert isinstance(found, Capability)
+            assert abs(found.name.memory_gb - memory) == min(abs(told - memory) for told in alike)
+
+
+def name_parts(one: Capability) -> tuple[int, str]:
+    return one.name.compute, one.name.attributes
+
+
+def test_the_products_that_are_asked_for_are_all_there_and_say_what_their_link_carries() -> None:
+    keys = {gpu.key for gpu in GPUS}
+    hopper = {"H100-SXM-80GB", "H100-PCIe-80GB", "H100-NVL-94GB", "H100-96GB", "H200-141GB", "GH200-144GB"}
+    assert keys == {"A30", "A100-40GB", "A100-80GB", "B200-180GB"} | hopper
+    assert {gpu.host_gb_s for gpu in GPUS} == {31.5, 63.0, 450.0}

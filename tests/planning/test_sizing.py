@@ -64,3 +64,19 @@ def test_a_measured_curve_goes_before_an_estimated_one() -> None:
     both = (curve("Estimated", "0.5"), curve("Measured"))
     told = sized(Ask("gate", 700, 100, profiles=("1g.10gb",), curves=both), {(H100, "1g.10gb"): worth(H100, "1g.10gb")})
     assert told.need.rates[H100, "1g.10gb"] == pytest.approx(800.0)
+
+
+def test_the_host_link_holds_a_slice_to_its_share_and_says_so() -> None:
+    """An H100's link is planned with 50.4 GB/s, a 1g with an eighth of that: 6.3 GB/s."""
+    wide = curve().model_copy(
+        update={"points": [one.model_copy(update={"host_bytes_per_frame": 9_000_000}) for one in curve().points]}
+    )
+    found = rate_of(wide, Ask("gate", 700, 100, utilization_percent=100))
+    assert isinstance(found, Rate)
+    assert found.fps == pytest.approx(700.0)
+    assert "held to 700 by 6.3 GB/s of the host" in found.message
+    told = rate_of(wide, Ask("gate", 700, 100, utilization_percent=100, links=((H100, 7.2e9),)))
+    assert isinstance(told, Rate)
+    assert told.fps == pytest.approx(100.0)
+    # The smaller batch is as fast as the link allows: no frame waits longer than it must.
+    assert "at batch 1" in told.message

@@ -130,7 +130,7 @@ def test_a_gpu_that_others_fill_offers_nothing() -> None:
 
 def test_reserves_are_kept_before_others_are_served_and_say_so() -> None:
     stock = (Product("A30", A30, 1.0, 1),)
-    kept = reserve("2g.12gb", 1, "Build", stock)
+    kept = reserve("2g.12gb", 1, "Build", [("A30", "2g.12gb")])
     gate = Need("gate", 40.0, {("A30", "2g.12gb"): 20.0})
     found = pack_by_priority(stock, (kept, gate), {kept.name: 1_000_001})
     assert dict(found.unserved) == {"gate": pytest.approx(20.0)}
@@ -139,7 +139,7 @@ def test_reserves_are_kept_before_others_are_served_and_say_so() -> None:
 
 
 def test_what_is_reserved_is_cut_and_left_to_nobody() -> None:
-    kept = reserve("1g.6gb", 2, "Warm", ONE)
+    kept = reserve("1g.6gb", 2, "Warm", [("A30", "1g.6gb")])
     found = pack(problem_of(ONE, (kept, Need("gate", 20.0, {("A30", "2g.12gb"): 20.0}))))
     assert found is not None
     goal, missed = overlay((GpuState("g", "A30"),), filled_gpus(found), {"A30": A30})

@@ -56,7 +56,9 @@ EVERYTHING = {
     "engine": {"backend": "ONNXRuntime", "maxBatchSize": 8},
 }
 EAST = pool("east", nodeSelector={"matchLabels": {"zone": "e"}})
-MIG_NODE = node("n1", {MIG: 7}, labels=labelled(H100, resource=MIG, sms=16, mib=9984) | {"zone": "e"})
+MIG_NODE = node(
+    "n1", {MIG: 7}, labels=labelled(H100, resource=MIG, sms=16, mib=9984) | {"zone": "e", serving.ZONE: "east"}
+)
 OWN_SETTINGS = settings(
     images={"triton": "triton:1", "builder": "builder:1", "operator": "operator:1", "pullSecrets": ["mirror"]},
     builds={"version": "1", "builtinUrl": "http://weights.cams", "nodeSelector": {"role": "build"}},

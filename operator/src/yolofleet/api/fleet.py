@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from yolofleet.api.base import ApiModel, ObjectName, PositiveDecimal, Product, Profile
 from yolofleet.api.curve import Curve
+from yolofleet.api.migpool import Reserved
 from yolofleet.api.recipe import Endpoint
 from yolofleet.api.yolodeployment import Demand, Objective
 
@@ -21,6 +22,8 @@ class FleetProduct(ApiModel):
     """How many there are; absent: as many as it takes."""
     per_gpu_hour: PositiveDecimal = Field(default="1", alias="perGPUHour")
     """Price of one GPU for one hour; where all are alike, the fewest GPUs are found."""
+    host_gigabytes_per_second: PositiveDecimal | None = None
+    """What frames may take of a GPU's link to the host, in 10⁹ bytes a second; absent: four fifths of the product's."""
 
 
 class FleetModel(ApiModel):
@@ -66,6 +69,8 @@ class Fleet(ApiModel):
     """Models and their curves."""
     deployments: Annotated[list[FleetDeployment], Field(max_length=100_000)]
     """What is to be served."""
+    reserved: Annotated[list[Reserved], Field(max_length=32)] = Field(default_factory=list)
+    """Slices that are cut and kept free, before anybody is served."""
 
     @model_validator(mode="after")
     def _names(self) -> Self:

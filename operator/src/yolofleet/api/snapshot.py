@@ -101,12 +101,14 @@ class SnapshotNode(ApiModel):
     """Whether it is Ready."""
     schedulable: bool = True
     """Whether it takes pods."""
-    pool: ObjectName | None = "default"
-    """The MigPool that has it."""
+    pool: ObjectName | Literal[""] = "default"
+    """The MigPool that has it; empty: none has."""
     zone: Annotated[str, text(253)] | None = None
     """Value of its label `topology.kubernetes.io/zone`."""
     gpu_count: Annotated[int, Field(ge=1, le=256)] | None = None
     """How many GPUs it has."""
+    host_gigabytes_per_second: Figure = None
+    """What frames may take of a GPU's link to the host, in 10⁹ bytes a second; null: four fifths of the product's."""
     gpus: Annotated[list[SnapshotGpu], Field(max_length=256)] | None = None
     """Its GPUs in MIG mode, and who sits where; null: nobody could see it."""
     resources: Annotated[dict[Annotated[str, text(317)], Devices], Field(max_length=64)] = Field(default_factory=dict)

@@ -21,6 +21,7 @@ VERBS = {
     "plan": "what would change, step by step, before anything does",
     "layout": "who sits where on which GPU",
     "admit": "how many more streams of a deployment fit, and what would make more fit",
+    "check": "whether a plan holds: layouts, demands, cost, and the bound from its prices, without a solver",
     "status": "what is served, what is not, and what to do about it",
     "top": "the fleet now: frames served against demanded, latency, slices",
     "explain": "why this many replicas, this slice and this engine, and what would change it",

@@ -114,7 +114,7 @@ def snapshot_of(seen: Seen, now: datetime) -> SnapshotFile:
     pools = [reading.pool(one) for one in seen.pools]
     views = [reading.node(one) for one in seen.nodes]
     homes = {view.name: pool.name for pool, own, _ in shared_out(pools, views) for view in own}
-    default = None if any(pool.name == "default" for pool in pools) else "default"
+    default = "" if any(pool.name == "default" for pool in pools) else "default"
     selected = {key for pool in pools for key in pool.spec.node_selector.match_labels}
     nodes = [_node(one, homes.get(one["metadata"]["name"], default), held_by, selected) for one in seen.nodes]
     ranks = {one["metadata"]["name"]: int(one.get("value", 0)) for one in seen.priorities}
@@ -149,7 +149,7 @@ def _holders(seen: Seen) -> dict[str, list[Holder]]:
     return found
 
 
-def _node(obj: Object, pool: str | None, held_by: Mapping[str, list[Holder]], selected: set[str]) -> SnapshotNode:
+def _node(obj: Object, pool: str, held_by: Mapping[str, list[Holder]], selected: set[str]) -> SnapshotNode:
     view = reading.node(obj)
     labels = view.labels
     product, _, sliced = labels.get(PRODUCT_LABEL, "").partition("-MIG-")

@@ -60,7 +60,7 @@ async def _rows(told: argparse.Namespace, session: Session) -> tuple[list[GpuSta
     seen = given if isinstance(given, SnapshotFile) else await gathered(session, given)
     if told.planned:
         found, lost = optima(seen)
-        words = [*lost, *(note for one in found for note in one.survey.notes), *seen.unseen.values()]
+        words = [*lost, *(note for one in found for note in one.notes), *seen.unseen.values()]
         return [row for one in found for row in one.rows], words
     seats = seats_of(seen.nodes)
     return list(seats.gpus), [*seats.notes, *seen.unseen.values()]

@@ -15,9 +15,9 @@ from yolofleet.cli.files import read
 from yolofleet.cli.gathering import gathered
 from yolofleet.cli.printing import as_json, cell, table
 from yolofleet.cli.session import Session
-from yolofleet.cli.simulate import cause, headline, notes, wire
+from yolofleet.cli.simulate import headline, notes, shorts, slack_argument, wire
 from yolofleet.errors import Refused
-from yolofleet.planning.foretelling import Foretold, Replicas, foretold
+from yolofleet.planning.foretelling import Foretold, Replicas, cost_of, foretold
 from yolofleet.planning.optimum import PoolOptimum, optima
 from yolofleet.planning.transition import Move, Step
 
@@ -35,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="keep",
         help="keep: on the slices that exist, as the operator does; free: as GPUs should be cut, with the steps there",
     )
+    slack_argument(parser)
     parser.add_argument(
         "-o", "--output", choices=("text", "json", "snapshot"), default="text", help="how to print (text); snapshot: "
         "what is planned from, as a file for -f"
@@ -72,7 +73,7 @@ async def run(told: argparse.Namespace, session: Session) -> int:
         session.out.print(as_json(given.wire()), soft_wrap=True)
         return 0
     if told.layouts == FREE:
-        return _free(given, session.out, json=told.output == "json")
+        return _free(given, session.out, json=told.output == "json", slack=told.slack)
     return _kept(given, session.out, json=told.output == "json")
 
 
@@ -81,11 +82,13 @@ def _kept(given: SnapshotFile, out: Console, *, json: bool) -> int:
     steps = [step for row in rows for step in row.steps]
     short = [row for row in rows if row.short]
     code = SHORT if short else CHANGES if steps else 0
+    bill = cost_of(given, rows)
     if json:
         document = {
             "version": 1,
             "layouts": "keep",
             "exitCode": code,
+            "cost": {"now": bill.now, "then": bill.then, "unit": bill.unit},
             "deployments": [_wire(row) for row in rows],
             "steps": steps,
             "notes": list(given.unseen.values()),
@@ -94,6 +97,7 @@ def _kept(given: SnapshotFile, out: Console, *, json: bool) -> int:
         return code
     out.print(cell(f"{_where(given)}; slices stay as they are cut", "bold"), soft_wrap=True)
     out.print(_table(rows))
+    out.print(cell(f"cost: {bill.now:g} now, then {bill.then:g} {bill.unit}"), soft_wrap=True)
     _steps(steps, out)
     for row in short:
         out.print(cell(f"{row.name} cannot be served: {row.short}", "red"), soft_wrap=True)
@@ -139,8 +143,8 @@ def _wire(row: Foretold) -> dict[str, Any]:
     }
 
 
-def _free(given: SnapshotFile, out: Console, *, json: bool) -> int:
-    found, lost = optima(given)
+def _free(given: SnapshotFile, out: Console, *, json: bool, slack: float) -> int:
+    found, lost = optima(given, slack=slack)
     short = bool(lost) or any(one.plan.unserved for one in found)
     code = SHORT if short else CHANGES if any(one.transition.steps for one in found) else 0
     if json:
@@ -154,8 +158,7 @@ def _free(given: SnapshotFile, out: Console, *, json: bool) -> int:
         _steps([in_words(step) for step in one.transition.steps], out)
         for words in one.transition.unreached:
             out.print(cell(f"not reached: {words}", "yellow"), soft_wrap=True)
-        for name, fps in sorted(one.plan.unserved.items()):
-            out.print(cell(f"{name} goes short of {fps:.0f} fps: {cause(one.plan, name)}", "red"), soft_wrap=True)
+        shorts(one.plan, out)
     notes(found, lost, given.unseen, out)
     return code
 
@@ -190,5 +193,5 @@ def _pool(one: PoolOptimum) -> dict[str, Any]:
             for step in one.transition.steps
         ],
         "unreached": list(one.transition.unreached),
-        "notes": list(one.survey.notes),
+        "notes": list(one.notes),
     }

@@ -9,12 +9,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
-from yolofleet.planning.capabilities import Gpu, Unknown, gpu_of, resolve
 from yolofleet.planning.capacity import Capacity
 from yolofleet.planning.curves import Curves, RecipeId, home_of
-from yolofleet.planning.profiles import WHOLE, Offer, same_profile, size_of, slug
+from yolofleet.planning.host_link import share_of
+from yolofleet.planning.profiles import Offer, same_profile, size_of, slug
 from yolofleet.planning.scaling import figures_of
 from yolofleet.planning.sizing import Ask, Rate, endpoint_of, rate_of, rate_on
 from yolofleet.planning.snapshot import DeploymentView
@@ -254,18 +253,6 @@ def _runs(view: DeploymentView, lots: Sequence[Lot]) -> bool:
 def _holds(view: DeploymentView, profile: str) -> int:
     """Count the slices of a profile that a deployment's own pods hold."""
     return sum(pod.profile == slug(profile) and not pod.unschedulable and not pod.terminating for pod in view.pods)
-
-
-@cache
-def share_of(product: str, profile: str) -> float:
-    """Return how much of a GPU a slice takes, by memory slices; what no table knows by its name's compute slices."""
-    if profile == WHOLE:
-        return 1.0
-    gpu = gpu_of(product)
-    worth = resolve(gpu, profile) if isinstance(gpu, Gpu) else gpu
-    if isinstance(gpu, Unknown) or isinstance(worth, Unknown):
-        return min(1.0, size_of(profile)[0] / 7)
-    return worth.memory_slices / gpu.memory_slices
 
 
 def _why(view: DeploymentView, taken: Candidate, found: Sequence[Candidate], out: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ from yolofleet.api.migpool import LabelSelector
 from yolofleet.api.recipe import Builder
 from yolofleet.api.snapshot import Holder, SnapshotDeployment, SnapshotFile, SnapshotNode, SnapshotSlice
 from yolofleet.api.yolodeployment_status import YoloDeploymentStatus
-from yolofleet.planning.fitting import share_of
+from yolofleet.planning.host_link import share_of
 from yolofleet.planning.plan import DeploymentPlan, plan
 from yolofleet.planning.profiles import GPU_RESOURCE, MIG_PREFIX, PRODUCT_LABEL, WHOLE, profile_behind, slug
 from yolofleet.planning.seating import name_of
@@ -102,7 +102,7 @@ def _offered(snapshot: SnapshotFile) -> Counter[tuple[str, str]]:
             held = held_on(node)
             for resource, count in devices_of(node).items():
                 foreign = sum(one.count for one in held if one.resource == resource and one.deployment is None)
-                left[node.pool or "default", profile_of(node, resource)] += max(0, count - foreign)
+                left[node.pool, profile_of(node, resource)] += max(0, count - foreign)
     return left
 
 
@@ -174,7 +174,7 @@ def _moment(told: str) -> datetime:
 
 def _node(node: SnapshotNode) -> NodeView:
     product = {PRODUCT_LABEL: node.product} if node.product else {}
-    labels = product | node.labels | {POOL_LABEL: node.pool or "default"}
+    labels = product | node.labels | {POOL_LABEL: node.pool}
     return NodeView(node.name, node.ready, node.schedulable, labels, devices_of(node))
 
 
@@ -227,7 +227,28 @@ def _deployment(one: SnapshotDeployment, pods: tuple[PodView, ...]) -> Deploymen
     )
 
 
-def worth_of(told: Foretold, prices: Mapping[str, float], *, then: bool) -> float:
-    """Return what the slices of a deployment cost in an hour: their share of a GPU, at its price."""
-    price = prices.get(told.product, 1.0)
-    return sum(n * share_of(told.product, profile) * price for profile, n in (told.then if then else told.now))
+@dataclass(frozen=True)
+class Bill:
+    """What the slices that replicas hold cost: their share of a GPU each, at its price where all prices are told."""
+
+    now: float
+    then: float
+    unit: str
+
+
+def cost_of(snapshot: SnapshotFile, rows: Sequence[Foretold]) -> Bill:
+    """Return what the fleet costs now and then; where a replica may go to several products, the dearest counts."""
+    pools = {name_of(one): one.spec.placement.pool_ref.name for one in snapshot.deployments}
+    prices = {(pool.name, one.product): float(one.per_gpu_hour) for pool in snapshot.pools for one in pool.spec.costs}
+    there = {(node.pool, node.product) for node in snapshot.nodes if node.product}
+    priced = there <= prices.keys()
+
+    def worth(row: Foretold, profile: str) -> float:
+        pool = pools[row.name]
+        products = [row.product] if row.product else [product for home, product in there if home == pool]
+        each = [share_of(p, profile) * (prices[pool, p] if priced else 1.0) for p in products if (pool, p) in there]
+        return max(each, default=0.0)
+
+    now = sum(n * worth(row, profile) for row in rows for profile, n in row.now)
+    then = sum(n * worth(row, profile) for row in rows for profile, n in row.then)
+    return Bill(round(now, 3), round(then, 3), "an hour" if priced else "GPUs' worth of slices")

@@ -14,6 +14,7 @@ from yolofleet.planning.packing.outcome import filled_gpus
 from yolofleet.planning.packing.plan import Packing
 from yolofleet.planning.packing.problem import Ints, Problem
 from yolofleet.planning.packing.staying import stay
+from yolofleet.planning.spreading import Place
 
 SLACK = 0.005
 """How much more than the best a plan may cost so that less moves: half a hundredth."""
@@ -34,10 +35,12 @@ def settle(
     lattices: Mapping[str, Lattice] | None = None,
     *,
     slack: float = SLACK,
+    where: Mapping[str, Place] | None = None,
 ) -> Settled:
     """Return the plan that moves little and costs at most `slack` more than this one, on these GPUs.
 
-    `lattices` name all profiles that may lie on a GPU today, where that is more than the plan may use.
+    `lattices` name all profiles that may lie on a GPU today, where that is more than the plan may use; `where` says
+    zone and node of each GPU, for new replicas to be spread over.
     """
     problem = packing.problem
     budget = packing.cost * (1 + slack) + 1e-6
@@ -51,7 +54,7 @@ def settle(
         # One product: what the budget leaves may be opened too.
         most[whole[0].name] = int(budget / whole[0].price)
     known = {product.name: product.lattice for product in whole} | dict(lattices or {})
-    goal, missed = overlay(today, filled_gpus(found), known, most=most)
+    goal, missed = overlay(today, filled_gpus(found), known, most=most, where=where)
     return Settled(found, goal, missed)
 
 

@@ -10,12 +10,15 @@ from yolofleet.planning.geometry import Lattice, Layout, Slice, conflict
 from yolofleet.planning.packing.outcome import FOREIGN, FilledGpu
 from yolofleet.planning.packing.stock import is_reserve
 from yolofleet.planning.patterns import Pattern, assign
+from yolofleet.planning.spreading import Floor, Place
 
 __all__ = ["FOREIGN", "GpuState", "Holding", "overlay", "slices_by_start"]
 
 Holding = dict[Slice, str | None]
 Replicas = Counter[tuple[str, str]]
 """How many replicas by profile and deployment."""
+_Open = tuple[bool, str, Slice]
+"""A slot for a replica: whether it must be cut, which GPU, which slice."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,13 @@ def overlay(
     lattices: Mapping[str, Lattice],
     *,
     most: Mapping[str, int] | None = None,
+    where: Mapping[str, Place] | None = None,
 ) -> tuple[dict[str, Holding], tuple[str, ...]]:
     """Return what each GPU shall become, and in words which of the plan's slices found none.
 
     The plan says who gets how many slices of which kind, and how many GPUs of each product they may lie on; `most`
     allows other numbers. Where they lie is chosen here, since slices of a kind are alike. Free slices stay as they
-    are unless they are in the way.
+    are unless they are in the way. With `where` new replicas are spread over zones and nodes.
     """
     wanted: dict[str, Replicas] = defaultdict(Counter)
     allowed: Counter[str] = Counter()
@@ -55,8 +59,12 @@ def overlay(
     words: list[str] = []
     for product in sorted({gpu.product for gpu in today} | set(wanted)):
         mine = [gpu for gpu in today if gpu.product == product]
-        found, missing = _laid(mine, wanted[product], lattices[product], (most or allowed).get(product, 0))
-        goal.update(found)
+        queue, slots, missing = _laid(
+            mine, wanted[product], lattices[product], (most or allowed).get(product, 0), goal=goal
+        )
+        _deal(slots, queue, goal, where)
+        for state in mine:
+            _leave_free(state, goal[state.name], lattices[product])
         words += [
             f"{count} × {profile} of {product} that the plan wants find no GPU: too few are there, or foreign "
             "slices are in the way: add GPUs"
@@ -66,9 +74,9 @@ def overlay(
 
 
 def _laid(
-    gpus: Sequence[GpuState], wanted: Replicas, lattice: Lattice, most: int
-) -> tuple[dict[str, Holding], Mapping[str, int]]:
-    """Lay one product's replicas over its GPUs."""
+    gpus: Sequence[GpuState], wanted: Replicas, lattice: Lattice, most: int, *, goal: dict[str, Holding]
+) -> tuple[Replicas, list[_Open], Mapping[str, int]]:
+    """Lay one product's GPUs anew, with what stays; return who waits for a slot, open slots, and what finds none."""
     stays = _stays(gpus, wanted)
     groups: dict[Pattern, list[GpuState]] = defaultdict(list)
     for gpu in gpus:
@@ -77,9 +85,8 @@ def _laid(
     for (profile, _), count in wanted.items():
         total[profile] += count
     found = assign(lattice, {pattern: len(mine) for pattern, mine in groups.items()}, total, most)
-    goal: dict[str, Holding] = {}
     queue = wanted.copy()
-    open_slots: list[tuple[bool, str, Slice]] = []
+    open_slots: list[_Open] = []
     for pattern, mine in groups.items():
         layouts = (layout for layout, count in found.layouts[pattern] for _ in range(count))
         for gpu, layout in zip(mine, layouts, strict=True):
@@ -89,10 +96,7 @@ def _laid(
             taken = {*kept, *pattern.foreign}
             cut = {one for one, _ in gpu.slices}
             open_slots += [(one not in cut, gpu.name, one) for one in layout if one not in taken]
-    _deal(open_slots, queue, goal)
-    for gpu in gpus:
-        _leave_free(gpu, goal[gpu.name], lattice)
-    return goal, found.missing
+    return queue, open_slots, found.missing
 
 
 def _stays(gpus: Sequence[GpuState], wanted: Replicas) -> dict[str, dict[Slice, str]]:
@@ -115,11 +119,14 @@ def _pattern(gpu: GpuState, stays: Mapping[Slice, str]) -> Pattern:
     return Pattern(foreign, busy, free)
 
 
-def _deal(slots: list[tuple[bool, str, Slice]], queue: Replicas, goal: dict[str, Holding]) -> None:
+def _deal(slots: Sequence[_Open], queue: Replicas, goal: dict[str, Holding], where: Mapping[str, Place] | None) -> None:
     """Give open slots to replicas that still miss one, slots already cut first; the rest need not be cut.
 
     What is reserved is cut and left to nobody.
     """
+    if where is not None:
+        _spread(slots, queue, goal, where)
+        return
     waiting: dict[str, list[str]] = defaultdict(list)
     for (profile, owner), count in sorted(queue.items(), reverse=True):
         waiting[profile] += [owner] * count
@@ -127,6 +134,23 @@ def _deal(slots: list[tuple[bool, str, Slice]], queue: Replicas, goal: dict[str,
         if waiting[one.profile]:
             owner = waiting[one.profile].pop()
             goal[gpu][one] = None if is_reserve(owner) else owner
+
+
+def _spread(slots: Sequence[_Open], queue: Replicas, goal: dict[str, Holding], where: Mapping[str, Place]) -> None:
+    """Give slots of each kind to those with most replicas to place first, each far from what it has."""
+    there: dict[str, list[str]] = defaultdict(list)
+    for gpu, held in goal.items():
+        for owner in held.values():
+            if owner is not None:
+                there[owner].append(gpu)
+    for profile in sorted({profile for (profile, _), count in queue.items() if count > 0}):
+        waiting = sorted((-count, owner) for (kind, owner), count in queue.items() if kind == profile and count > 0)
+        offered = [(gpu, one) for _, gpu, one in sorted(slots) if one.profile == profile]
+        floor = Floor(offered[: -sum(count for count, _ in waiting)], where)
+        for count, owner in waiting:
+            for gpu, one in floor.deal(-count, there[owner]):
+                goal[gpu][one] = None if is_reserve(owner) else owner
+                there[owner].append(gpu)
 
 
 def _leave_free(gpu: GpuState, held: Holding, lattice: Lattice) -> None:

@@ -19,10 +19,11 @@ SETTLED = (None, "", "success")
 
 @dataclass(frozen=True)
 class Seats:
-    """GPUs with names (`node/index`), and what had to be assumed, or left out."""
+    """GPUs with names (`node/index`), and what had to be assumed, or left out; `seen`: GPUs whose places were told."""
 
     gpus: tuple[GpuState, ...]
     notes: tuple[str, ...]
+    seen: frozenset[str] = frozenset()
 
 
 class _Unplaced(Exception):  # noqa: N818 - a way out, with the words that tell why
@@ -39,6 +40,7 @@ def seats_of(nodes: Iterable[SnapshotNode]) -> Seats:
     gpus: list[GpuState] = []
     notes: list[str] = []
     assumed = 0
+    seen: set[str] = set()
     for node in sorted(nodes, key=lambda one: one.name):
         if (why := _out(node)) is not None:
             notes.append(f"node {node.name} is left out: {why}")
@@ -46,13 +48,18 @@ def seats_of(nodes: Iterable[SnapshotNode]) -> Seats:
         try:
             gpus += _seated(node)
             assumed += node.gpus is None
+            seen.update(f"{node.name}/{one.index}" for one in node.gpus or () if _places_told(one))
         except _Unplaced as error:
             notes.append(f"node {node.name} is left out: {error}")
     if assumed:
         notes.append(
             f"places of slices on {assumed} nodes are worked out from counts: nobody tells which GPU has which"
         )
-    return Seats(tuple(gpus), tuple(notes))
+    return Seats(tuple(gpus), tuple(notes), frozenset(seen))
+
+
+def _places_told(one: SnapshotGpu) -> bool:
+    return all(slot.start is not None for slot in one.layout)
 
 
 def _out(node: SnapshotNode) -> str | None:

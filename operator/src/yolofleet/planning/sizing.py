@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from yolofleet.api.curve import Curve, CurvePoint
 from yolofleet.api.recipe import Endpoint
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.planning.capabilities import Capability
+from yolofleet.planning.host_link import GB, link_of, share_of
 from yolofleet.planning.need import Need
 from yolofleet.planning.profiles import same_profile
 
@@ -18,7 +20,10 @@ Kind = tuple[str, str]
 
 @dataclass(frozen=True)
 class Ask:
-    """A deployment as sizing sees it; empty `profiles` or `products` allow all, utilisation is in percent."""
+    """A deployment as sizing sees it; empty `profiles` or `products` allow all, utilisation is in percent.
+
+    `links` says what GPUs' links to the host carry, in bytes per second, where the tables' figures do not hold.
+    """
 
     name: str
     demand_fps: float
@@ -28,6 +33,7 @@ class Ask:
     profiles: tuple[str, ...] = ()
     products: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
+    links: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,14 +65,29 @@ def rate_of(curve: Curve, ask: Ask) -> Rate | str:
     if not fit:
         least = min(_p99_ms(point) for point in points) * (1 + error)
         return f"its p99 is {least:.1f} ms at best, the objective {ask.objective_ms:.0f} ms"
-    best = max(fit, key=lambda point: (point.frames_per_second, -point.batch, -point.instances))
-    fps = best.frames_per_second * (1 - error) * ask.utilization_percent / 100
+    most = _most_bytes(curve, ask)
+    best = max(fit, key=lambda point: (_fps(point, most), -point.batch, -point.instances))
+    reached = _fps(best, most)
+    fps = reached * (1 - error) * ask.utilization_percent / 100
     if fps <= 0:
         return "its curve knows of no throughput within the objective"
     edge = f" − {error:.0%}" if error else ""
-    return Rate(
-        fps, f"{best.frames_per_second} fps{edge} at batch {best.batch} × {ask.utilization_percent} % = {fps:.0f} fps"
-    )
+    link = f", held to {reached:.0f} by {most / GB:.3g} GB/s of the host" if reached < best.frames_per_second else ""
+    told = f"{best.frames_per_second} fps{edge} at batch {best.batch}{link}"
+    return Rate(fps, f"{told} × {ask.utilization_percent} % = {fps:.0f} fps")
+
+
+def _most_bytes(curve: Curve, ask: Ask) -> float:
+    """Return the bytes per second that a slice may take from the host; infinite where nobody knows the link."""
+    link = dict(ask.links).get(curve.product, link_of(curve.product))
+    return math.inf if link is None else link * share_of(curve.product, curve.profile)
+
+
+def _fps(point: CurvePoint, most_bytes: float) -> float:
+    """Return what a point serves within what the link carries."""
+    if not point.host_bytes_per_frame:
+        return float(point.frames_per_second)
+    return min(float(point.frames_per_second), most_bytes / point.host_bytes_per_frame)
 
 
 def _p99_ms(point: CurvePoint) -> float:
@@ -91,9 +112,9 @@ def endpoint_of(spec: YoloDeploymentSpec) -> Endpoint:
     return "Ultralytics" if "Ultralytics" in spec.endpoints else spec.endpoints[0]
 
 
-def allowed(ask: Ask, kind: Kind) -> bool:
-    """Tell whether the spec allows this kind of slice."""
-    return _unnamed(ask, kind) is None
+def allowed(ask: Ask, kind: Kind, worth: Capability) -> bool:
+    """Tell whether a deployment may have this kind of slice, whatever its curve says."""
+    return _forbidden(ask, kind, worth) is None
 
 
 def _unnamed(ask: Ask, kind: Kind) -> str | None:

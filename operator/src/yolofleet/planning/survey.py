@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from yolofleet.api.snapshot import SnapshotDeployment, SnapshotFile, SnapshotNode, SnapshotPool
 from yolofleet.planning.capabilities import Capability, Gpu, gpu_of
 from yolofleet.planning.curves import Curves, home_of
-from yolofleet.planning.fleet import plain
+from yolofleet.planning.fleet import FIRST, links_of, reserves, useful
 from yolofleet.planning.geometry import Lattice, lattice_of
 from yolofleet.planning.overlay import FOREIGN, GpuState
-from yolofleet.planning.packing import Need, Product
+from yolofleet.planning.packing import Need, Product, stocks
 from yolofleet.planning.scaling import planned_fps
 from yolofleet.planning.seating import name_of, seats_of
 from yolofleet.planning.sizing import Ask, Kind, Rate, Sized, allowed, endpoint_of, rate_on, sized
+from yolofleet.planning.spreading import Place
 
 DEFAULT = "default"
+STAYS = "others' pods are on them where nobody saw which places they hold, or they are not cut"
 
 
 @dataclass(frozen=True)
 class Survey:
-    """One pool: GPUs that may be cut anew, GPUs that stay as they are, what each deployment needs, what was assumed."""
+    """One pool: GPUs that may be cut anew, GPUs that stay as they are, what each deployment needs, what was assumed.
+
+    `lattices` are all that may lie on a GPU, by product; `where` is zone and node by GPU.
+    """
 
     pool: SnapshotPool
     today: tuple[GpuState, ...]
@@ -30,17 +35,15 @@ class Survey:
     stock: tuple[Product, ...]
     sized: tuple[Sized, ...]
     deployments: Mapping[str, SnapshotDeployment]
+    lattices: Mapping[str, Lattice]
+    where: Mapping[str, Place]
     notes: tuple[str, ...] = ()
 
     @property
     def priority(self) -> dict[str, int]:
-        """Return the priority of each deployment."""
-        return {name: one.priority for name, one in self.deployments.items()}
-
-    @property
-    def lattices(self) -> dict[str, Lattice]:
-        """Return the lattice of each product."""
-        return {product.name: product.lattice for product in self.stock}
+        """Return the priority of each need: that of its deployment, and reserves before all."""
+        told = {name: one.priority for name, one in self.deployments.items()}
+        return {one.need.name: told.get(one.need.name, FIRST) for one in self.sized}
 
 
 def surveyed(snapshot: SnapshotFile) -> tuple[Survey, ...]:
@@ -52,7 +55,7 @@ def surveyed(snapshot: SnapshotFile) -> tuple[Survey, ...]:
         homes[one.spec.placement.pool_ref.name].append(one)
     made = []
     for name in sorted(pools):
-        nodes = [node for node in snapshot.nodes if (node.pool or DEFAULT) == name]
+        nodes = [node for node in snapshot.nodes if node.pool == name]
         if nodes or homes[name]:
             made.append(_survey(pools[name], nodes, homes[name], curves))
     return tuple(made)
@@ -81,44 +84,90 @@ def _survey(
 ) -> Survey:
     seats = seats_of(nodes)
     products = {gpu.product: found for gpu in seats.gpus if isinstance(found := gpu_of(gpu.product), Gpu)}
-    lattices = {
-        name: lattice_of(gpu, [one.profile for one in gpu.profiles if plain(one)]) for name, gpu in products.items()
-    }
-    today = tuple(gpu for gpu in seats.gpus if _free_to_change(gpu, lattices[gpu.product]))
+    today = tuple(gpu for gpu in seats.gpus if _free_to_change(gpu, products[gpu.product], seats.seen))
     fixed = tuple(gpu for gpu in seats.gpus if gpu not in today)
-    counts = Counter(gpu.product for gpu in today)
-    stock, prices = _stock(pool, lattices, counts)
-    kinds = {(name, one.profile): one for name in counts for one in products[name].profiles if plain(one)}
+    mine = {gpu.product: products[gpu.product] for gpu in today}
     running = {name_of(one): one for one in deployments if not one.spec.suspend}
-    sized_up = [_sized(one, curves, kinds, fixed) for _, one in sorted(running.items())]
-    stays = f"{len(fixed)} GPUs stay as they are: others' pods are on them, or they are not cut" if fixed else ""
-    notes = (*seats.notes, *prices, *([stays] if stays else []), *(note for _, note in sized_up if note))
-    return Survey(pool, today, fixed, stock, tuple(one for one, _ in sized_up), running, notes)
+    jpeg = any(endpoint_of(one.spec) == "JPEG" for one in running.values())
+    kinds = {
+        (name, one.profile): one for name, gpu in mine.items() for one in gpu.profiles if useful(one, gpu, jpeg=jpeg)
+    }
+    kept, lacking = reserves(pool.spec.reserved, mine)
+    wanted = {*kinds, *(kind for one in kept for kind in one.need.rates)}
+    lattices = {name: _lattice(gpu, name, wanted, today) for name, gpu in mine.items()}
+    stock, prices = _stock(pool, lattices, today)
+    links = links_of(_links(nodes))
+    sized_up = [_sized(one, curves, kinds, fixed, links) for _, one in sorted(running.items())]
+    stays = f"{len(fixed)} GPUs stay as they are: {STAYS}" if fixed else ""
+    told = (*prices, *lacking, *([stays] if stays else []), *(note for _, note in sized_up if note))
+    return Survey(
+        pool,
+        today,
+        fixed,
+        stock,
+        (*(one for one, _ in sized_up), *kept),
+        running,
+        lattices,
+        _places(nodes, today),
+        (*seats.notes, *told),
+    )
 
 
-def _free_to_change(gpu: GpuState, lattice: Lattice) -> bool:
-    known = {kind.profile for kind in lattice.kinds}
-    return all(owner != FOREIGN and one.profile in known for one, owner in gpu.slices)
+def _free_to_change(gpu: GpuState, product: Gpu, seen: frozenset[str]) -> bool:
+    """Tell whether a GPU may be cut anew, beside others' slices if there are some and their places were seen."""
+    known = {one.profile for one in product.profiles}
+    alone = all(owner != FOREIGN for _, owner in gpu.slices)
+    return all(one.profile in known for one, _ in gpu.slices) and (alone or gpu.name in seen)
+
+
+def _lattice(gpu: Gpu, name: str, kinds: Collection[Kind], today: Sequence[GpuState]) -> Lattice:
+    """Return what may lie on a product's GPUs: what is planned with, and what lies there today."""
+    there = {one.profile for state in today if state.product == name for one, _ in state.slices}
+    return lattice_of(
+        gpu, [one.profile for one in gpu.profiles if (name, one.profile) in kinds or one.profile in there]
+    )
+
+
+def _links(nodes: Sequence[SnapshotNode]) -> dict[str, float]:
+    """Return what GPUs' links to the host carry where nodes tell it; of a product's nodes the least."""
+    found: dict[str, float] = {}
+    for node in nodes:
+        if node.product and (told := node.host_gigabytes_per_second) is not None:
+            found[node.product] = min(told, found.get(node.product, told))
+    return found
+
+
+def _places(nodes: Sequence[SnapshotNode], today: Sequence[GpuState]) -> dict[str, Place]:
+    """Return zone and node by GPU."""
+    zones = {node.name: node.zone or "" for node in nodes}
+    homes = {gpu.name: gpu.name.rpartition("/")[0] for gpu in today}
+    return {name: (zones[node], node) for name, node in homes.items()}
 
 
 def _stock(
-    pool: SnapshotPool, lattices: Mapping[str, Lattice], counts: Mapping[str, int]
+    pool: SnapshotPool, lattices: Mapping[str, Lattice], today: Sequence[GpuState]
 ) -> tuple[tuple[Product, ...], tuple[str, ...]]:
-    """Return the products with their prices; half of the prices say nothing about which is cheaper."""
+    """Return products with prices, and what others leave; half of the prices say nothing of what is cheaper."""
+    counts = Counter(gpu.product for gpu in today)
     told = {one.product: float(one.per_gpu_hour) for one in pool.spec.costs}
     missing = sorted(name for name in counts if name not in told)
     note = f"MigPool {pool.name}: costs: no price of {', '.join(missing)}: every GPU counts as 1"
     priced = told if not missing else {}
-    stock = tuple(Product(name, lattices[name], priced.get(name, 1.0), counts[name]) for name in sorted(counts))
-    return stock, (note,) if missing and told else ()
+    whole = [Product(name, lattices[name], priced.get(name, 1.0), counts[name]) for name in sorted(counts)]
+    shared = [(gpu.product, tuple(one for one, owner in gpu.slices if owner == FOREIGN)) for gpu in today]
+    return stocks(whole, shared), (note,) if missing and told else ()
 
 
 def _sized(
-    one: SnapshotDeployment, curves: Curves, kinds: Mapping[Kind, Capability], fixed: Sequence[GpuState]
+    one: SnapshotDeployment,
+    curves: Curves,
+    kinds: Mapping[Kind, Capability],
+    fixed: Sequence[GpuState],
+    links: tuple[tuple[str, float], ...],
 ) -> tuple[Sized, str]:
     """Return what a deployment still needs beside what it has on GPUs that stay, and what had to be assumed for it."""
     name, spec = name_of(one), one.spec
-    asked = ask_of(one, curves)
+    asked = ask_of(one, curves, links)
     found = sized(asked, kinds)
     told = {curve.product for curve in asked.curves} & {product for product, _ in kinds}
     least = max(spec.scaling.min_replicas, sum(group.replicas for group in one.groups))
@@ -143,7 +192,7 @@ def _sized(
     return Sized(Need(name, max(0.0, asked.demand_fps - here), rates), found.out), note
 
 
-def ask_of(one: SnapshotDeployment, curves: Curves) -> Ask:
+def ask_of(one: SnapshotDeployment, curves: Curves, links: tuple[tuple[str, float], ...] = ()) -> Ask:
     """Return a deployment as sizing sees it; the demand is declared, or seen, whichever the scaling mode says."""
     spec = one.spec
     return Ask(
@@ -155,6 +204,7 @@ def ask_of(one: SnapshotDeployment, curves: Curves) -> Ask:
         profiles=tuple(spec.placement.profiles),
         products=tuple(spec.placement.products),
         curves=curves.at(home_of(one.namespace, spec)),
+        links=links,
     )
 
 
@@ -163,7 +213,7 @@ def _counted(found: Sized, kinds: Sequence[Kind], count: int) -> Sized:
 
 
 def _allowed(asked: Ask, kinds: Mapping[Kind, Capability]) -> list[Kind]:
-    return [kind for kind in kinds if allowed(asked, kind)]
+    return [kind for kind, worth in kinds.items() if allowed(asked, kind, worth)]
 
 
 def _smallest(offered: Sequence[Kind], kinds: Mapping[Kind, Capability]) -> list[Kind]:

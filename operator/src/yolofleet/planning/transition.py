@@ -212,9 +212,14 @@ def transition(
     lattices: Mapping[str, Lattice],
     rates: Rates,
     demand: Mapping[str, float],
+    *,
+    laid: tuple[Mapping[str, Holding], tuple[str, ...]] | None = None,
 ) -> Transition:
-    """Return steps from today's GPUs to the plan's; a floor is the least of demand, what is served now, and then."""
-    goal, unreached = overlay(today, plan, lattices)
+    """Return steps from today's GPUs to the plan's; a floor is the least of demand, what is served now, and then.
+
+    `laid` is the plan laid over today's GPUs already, and what found no place there.
+    """
+    goal, unreached = laid or overlay(today, plan, lattices)
     then = served([GpuState(str(at), gpu.product, gpu.slices) for at, gpu in enumerate(plan)], rates)
     now = served(today, rates)
     floors = {name: min(now[name], then[name], demand.get(name, 0.0)) for name in rates}

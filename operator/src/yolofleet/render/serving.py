@@ -34,6 +34,7 @@ AGE_JITTER = 1.1
 """gRPC spreads a connection's maximum age by ±10 %."""
 PROBE_PERIOD_S = 1
 SPARE_S = 5
+ZONE, HOST = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
 
 
 def serving(plan: DeploymentPlan, settings: Settings) -> list[Object]:
@@ -89,7 +90,7 @@ def pod_template(view: DeploymentView, group: GroupPlan, settings: Settings, lab
         "terminationGracePeriodSeconds": drain_s(settings.serving) + settings.serving.exit_timeout_seconds + SPARE_S,
         "nodeSelector": dict(group.choice.node_selector) | asked.node_selector,
         "tolerations": [*settings.serving.gpu_tolerations, *[t.wire() for t in asked.tolerations]],
-        "topologySpreadConstraints": [_spread(labels)],
+        "topologySpreadConstraints": [_spread(labels, key) for key in _spread_over(group.choice)],
         "initContainers": [_assemble(view, group, settings)],
         "containers": [_triton(group, settings, asked)],
         "volumes": _volumes(settings),
@@ -123,10 +124,15 @@ def _optional(view: DeploymentView, settings: Settings) -> Object:
     return {key: value for key, value in told.items() if value}
 
 
-def _spread(labels: dict[str, str]) -> Object:
+def _spread_over(choice: Choice) -> tuple[str, ...]:
+    """Return what to spread over: a node without one of the labels would not be scored by the other either."""
+    return (ZONE, HOST) if ZONE in dict(choice.labels) else (HOST,)
+
+
+def _spread(labels: dict[str, str], key: str) -> Object:
     return {
         "maxSkew": 1,
-        "topologyKey": "kubernetes.io/hostname",
+        "topologyKey": key,
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": labels},
     }

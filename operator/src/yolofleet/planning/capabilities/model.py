@@ -58,7 +58,8 @@ class Capability:
 class Gpu:
     """A product: the labels that NVIDIA's feature discovery gives it, its SMs, and its profiles.
 
-    `family` and `memory_mib` recognise a label that is not in `labels`: the family is a word of it.
+    `family` and `memory_mib` recognise a label that is not in `labels`: the family is a word of it. `host_gb_s` is what
+    its link to the host carries towards the GPU, in 10⁹ bytes per second by the standard of the link, None: unknown.
     """
 
     key: str
@@ -68,3 +69,4 @@ class Gpu:
     sm_count: int
     memory_slices: int
     profiles: tuple[Capability, ...]
+    host_gb_s: float | None = None

@@ -7,7 +7,7 @@ from yolofleet.planning.packing.outcome import FOREIGN, FilledGpu, Share, certif
 from yolofleet.planning.packing.plan import Packing, pack
 from yolofleet.planning.packing.problem import Problem, Product, problem_of
 from yolofleet.planning.packing.shortage import Shortfall, pack_by_priority
-from yolofleet.planning.packing.stock import reserve, stocks
+from yolofleet.planning.packing.stock import is_reserve, reserve, stocks
 
 __all__ = [
     "FOREIGN",
@@ -22,6 +22,7 @@ __all__ = [
     "certificate",
     "changed",
     "filled_gpus",
+    "is_reserve",
     "pack",
     "pack_by_priority",
     "problem_of",

@@ -80,8 +80,7 @@ class Problem:
 
     def rounded_up(self, bound: float) -> float:
         """Raise a lower bound to the next sum that whole GPUs can cost."""
-        grain = math.gcd(*(round(product.price * _GRAIN) for product in self.products)) / _GRAIN
-        return math.ceil(bound / grain - 1e-6) * grain if grain > 0 else bound
+        return next_sum([product.price for product in self.products], bound)
 
     @property
     def shared(self) -> tuple[int, ...]:
@@ -98,6 +97,12 @@ class Problem:
     def least_price(self) -> float:
         """Return the least price of a GPU that costs anything."""
         return min((product.price for product in self.products if product.price > 0), default=1.0)
+
+
+def next_sum(prices: Iterable[float], bound: float) -> float:
+    """Raise a bound to the next sum that whole GPUs at these prices can cost."""
+    grain = math.gcd(*(round(price * _GRAIN) for price in prices)) / _GRAIN
+    return math.ceil(bound / grain - 1e-6) * grain if grain > 0 else bound
 
 
 def problem_of(products: Sequence[Product], needs: Iterable[Need]) -> Problem:

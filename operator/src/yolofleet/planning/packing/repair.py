@@ -39,17 +39,23 @@ def repair(problem: Problem, rounded: Rounded, proved: float, draft: Draft, *, e
     draft.improve(rounded.counts, lay_out(problem, rounded.counts.sum(0).astype(float), stop_at=target))
     if not np.isfinite(draft.cost):
         draft.counts = rounded.counts
+    tried: set[bytes] = set()
     for turn in range(_ROUNDS):
         if draft.cost <= target + enough * target:
             return
         if turn % 2 == 1 if len(problem.demand) <= _FEW else turn % 3 == 1:
             _count_anew(problem, rounded, draft, turn, target)
         else:
-            _choose_anew(problem, rounded, draft, turn, target)
+            _choose_anew(problem, rounded, draft, turn, target, tried=tried)
 
 
-def _choose_anew(problem: Problem, rounded: Rounded, draft: Draft, turn: int, target: float) -> None:
-    """Choose again among the pool's covers: for the split needs, and for those that change at least cost."""
+def _choose_anew(
+    problem: Problem, rounded: Rounded, draft: Draft, turn: int, target: float, *, tried: set[bytes]
+) -> None:
+    """Choose again among the pool's covers: for the split needs, and for those that change at least cost.
+
+    With few needs later turns free the same ones: `tried` holds what was asked already, for it is answered alike.
+    """
     several = np.isfinite(rounded.spare)
     free = rounded.split.copy()
     if len(problem.demand) <= _FEW:
@@ -61,6 +67,10 @@ def _choose_anew(problem: Problem, rounded: Rounded, draft: Draft, turn: int, ta
     free[:] = False
     free[columns.need] = True
     used = draft.counts[~free].sum(0).astype(float)
+    asked = free.tobytes() + used.tobytes()
+    if asked in tried:
+        return
+    tried.add(asked)
     mix = choose(problem, columns, used, whole=True, most_nodes=_NODES, stop_at=target)
     if mix is None:
         return

@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from yolofleet.planning.geometry import Kind, Lattice
 from yolofleet.planning.need import Need
 from yolofleet.planning.packing.plan import Packing, pack
@@ -45,7 +47,36 @@ def pack_by_priority(products: Sequence[Product], needs: Sequence[Need], priorit
             told = [need for need in needs if priority.get(need.name, 0) in classes[: at + 1]]
             found = _solve(products, told, priority, allowed, prices)
             allowed[rank] = round(_bought(found, rank))
-    return Shortfall(found, _unserved(found))
+    short = _unserved(found)
+    return Shortfall(found if short else _without_markets(found, len(products)), short)
+
+
+def _without_markets(packing: Packing, products: int) -> Packing:
+    """Return a packing that buys nothing from made-up products without them; they come last among the products.
+
+    What is proved with a choice more is proved without it.
+    """
+    problem = packing.problem
+    columns = np.flatnonzero(problem.column_product < products)
+    layouts = np.flatnonzero(problem.layout_product < products)
+    real = replace(
+        problem,
+        products=problem.products[:products],
+        columns=tuple(problem.columns[at] for at in columns),
+        column_product=problem.column_product[columns],
+        layouts=problem.layouts[np.ix_(layouts, columns)],
+        layout_product=problem.layout_product[layouts],
+        placed=tuple(problem.placed[at] for at in layouts),
+        rate=problem.rate[:, columns],
+    )
+    return replace(
+        packing,
+        problem=real,
+        counts=packing.counts[:, columns],
+        gpus=packing.gpus[layouts],
+        slices=packing.slices[columns],
+        rents=packing.rents[:products],
+    )
 
 
 def _ruinous(products: Sequence[Product], needs: Sequence[Need]) -> float:
@@ -62,7 +93,7 @@ def _ruinous(products: Sequence[Product], needs: Sequence[Need]) -> float:
         )
         for need in needs
     )
-    return float(math.ceil(2 * max((*tenths, *price.values()))))
+    return float(math.ceil(2 * max((*tenths, *price.values()), default=1.0)))
 
 
 def _solve(

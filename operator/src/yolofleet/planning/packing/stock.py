@@ -33,10 +33,9 @@ def stocks(products: Sequence[Product], foreign: Iterable[tuple[str, Layout]]) -
     return tuple(made)
 
 
-def reserve(profile: str, count: int, purpose: str, products: Sequence[Product]) -> Need:
-    """Return the need of slices that a pool keeps free: one of this profile serves one, on whichever product has it."""
-    rates = {(p.sold_as, profile): 1.0 for p in products if any(kind.profile == profile for kind in p.lattice.kinds)}
-    return Need(f"{_RESERVED}{purpose}: {profile}", float(count), rates)
+def reserve(profile: str, count: int, purpose: str, kinds: Iterable[tuple[str, str]]) -> Need:
+    """Return the need of slices that a pool keeps free: one of any of these kinds serves one of this profile."""
+    return Need(f"{_RESERVED}{purpose}: {profile}", float(count), dict.fromkeys(kinds, 1.0))
 
 
 def is_reserve(name: str) -> bool:
