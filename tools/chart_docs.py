@@ -96,7 +96,10 @@ SELECTOR = {**closed(matchLabels=LABELS, matchExpressions=each(EXPRESSION)), "re
 BLOCK = {**closed(cidr=text(), **{"except": each(text())}), "required": ["cidr"]}
 PEERS = each({**closed(podSelector=SELECTOR, namespaceSelector=SELECTOR, ipBlock=BLOCK), "required": []})
 API_SERVER = closed(cidrs=each(text(r"^[0-9a-fA-F.:]+/[0-9]+$")), ports={**each(PORT), "minItems": 1})
-NETWORK_POLICY = closed(enabled=SWITCH, apiServer=API_SERVER, clients=PEERS, monitors=PEERS, sources=PEERS)
+NETWORK_POLICY = closed(enabled=SWITCH, apiServer=API_SERVER, clients=PEERS, monitors=PEERS, sources=PEERS, store=PEERS)
+STORE_SERVER = closed(
+    size=text(), storageClassName=text(), resources=RESOURCES, nodeSelector=LABELS, tolerations=each(TOLERATION)
+)
 FENCES = ("nodeFence", "childFence", "authorFence")
 MONITOR = closed(enabled=SWITCH, interval=text(r"^([0-9]+(ms|s|m|h))*$"), labels=LABELS)
 
@@ -131,6 +134,7 @@ def _schema() -> Schema:
         operator=_operator(scalars),
         serviceAccount=closed(create=SWITCH, name=OBJECT_NAME, annotations=LABELS),
         rbac=closed(create=SWITCH, aggregate=SWITCH, top=SWITCH),
+        storeServer=STORE_SERVER,
         **dict.fromkeys(FENCES, closed(enabled=SWITCH)),
         networkPolicy=NETWORK_POLICY,
         crds=closed(install=SWITCH, annotations=LABELS),
@@ -159,6 +163,7 @@ def _images(told: Schema) -> Schema:
         operator=OWN_IMAGE,
         builder=OWN_IMAGE,
         triton=IMAGE,
+        store=IMAGE,
     )
 
 

@@ -114,6 +114,9 @@ class ExistingCluster:
     def faults(self) -> Faults:
         raise UnsupportedError(f"the nodes and programs of {self.context} are not ours to break")
 
+    def load_images(self, names: Sequence[str]) -> None:
+        raise UnsupportedError(f"{self.context} has its images from its own registry, not {', '.join(names)}")
+
     def recycle_volumes(self) -> None:
         """Nothing to do: volumes are the business of the cluster's provisioner."""
 

@@ -101,6 +101,9 @@ class Cluster(Protocol):
     def faults(self) -> Faults:
         """What can be done to the cluster's machines and programs."""
 
+    def load_images(self, names: Sequence[str]) -> None:
+        """Make more of the bench's images, and give them to every node."""
+
     def recycle_volumes(self) -> None:
         """Empty the volumes whose claims are gone, and offer them anew."""
 

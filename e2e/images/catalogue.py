@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from e2e.cache import REPOSITORY, digest_of, files_below
-from e2e.clusters.bare.binaries import build_pause
+from e2e.clusters.bare.binaries import build_pause, build_versitygw
 from e2e.images import rootfs
 from e2e.images.layers import make_layer
 from e2e.images.oci import Image, Layer
@@ -61,6 +61,7 @@ def build_images(names: Iterable[str] = NAMES) -> dict[str, Image]:
         "triton": _triton,
         "builder": _builder,
         "device-plugin": _device_plugin,
+        "versitygw": _versitygw,
     }
     return {name: makers[name]() for name in names}
 
@@ -73,6 +74,18 @@ def _pause() -> Image:
 
     layer = make_layer("pause", digest_of(files=[program]), below=[], build=build)
     return Image(image_name("pause"), (layer,), {"PATH": "/"}, entrypoint=("/pause",), user="65535:65535")
+
+
+def _versitygw() -> Image:
+    """The S3 server of the stories that want one; laid out as the image of its makers."""
+    program = build_versitygw()
+
+    def build(root: Path) -> None:
+        (root / "usr/local/bin").mkdir(parents=True)
+        shutil.copy(program, root / "usr/local/bin/versitygw")
+
+    layer = make_layer("versitygw", digest_of(files=[program]), below=[], build=build)
+    return Image(image_name("versitygw"), (layer,), {"PATH": _PATH})
 
 
 def _operator() -> Image:

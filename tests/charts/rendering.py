@@ -21,6 +21,7 @@ VALUE_SETS: dict[str, tuple[str, ...]] = {
     "default": (),
     "bench": ("--values", str(ROOT / "e2e/values-bench.yaml")),
     "watched": ("--set", "watchNamespaces={cameras,gates}"),
+    "s3": ("--set", "store.kind=S3", "--set", "store.s3.writeSecret=writer"),  # unnamed, Helm rolls dice for it
     "monitors": (
         *("--api-versions", MONITORING),
         *("--set", "monitoring.serviceMonitor.enabled=true", "--set", "monitoring.podMonitor.enabled=true"),

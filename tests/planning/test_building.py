@@ -201,3 +201,13 @@ def test_what_a_pod_waits_for_is_told_and_taken_back() -> None:
     waiting = stepped(engine(status=before, job=job(waiting="waits for a node: 0/1 nodes"))).status
     assert waiting.message == "waiting: waits for a node: 0/1 nodes"
     assert stepped(engine(status=waiting, job=job())).status.message == ""
+
+
+@given(statuses(), jobs())
+def test_while_the_store_is_silent_nothing_is_started_removed_or_believed(status, made) -> None:
+    view = replace(engine(status=status, job=made), held="the store does not answer")
+    told = stepped(view)
+    assert (told.start, told.remove_job) == (False, False)
+    if status.artifact is None and not (made and (made.failed or made.succeeded or made.active)):
+        assert told.due is not None
+    assert told.ready == (status.artifact is not None)

@@ -18,6 +18,15 @@ app.kubernetes.io/component: operator
 
 {{- define "yolofleet.labels" -}}
 {{ include "yolofleet.selectorLabels" . }}
+{{ include "yolofleet.chartLabels" . }}
+{{- end }}
+
+{{- define "yolofleet.storeLabels" -}}
+{{ include "yolofleet.storeSelectorLabels" . }}
+{{ include "yolofleet.chartLabels" . }}
+{{- end }}
+
+{{- define "yolofleet.chartLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
@@ -47,6 +56,74 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- toYaml $told }}
 {{- end }}
 
+{{/* Whether the chart runs an S3 server of its own. */}}
+{{- define "yolofleet.ownStore" -}}
+{{- if and (eq .Values.store.kind "S3") (not .Values.store.s3.endpoint) }}true{{ end }}
+{{- end }}
+
+{{- define "yolofleet.storeSelectorLabels" -}}
+app.kubernetes.io/name: {{ include "yolofleet.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: store
+{{- end }}
+
+{{/* What all containers of the chart's own S3 server share. */}}
+{{- define "yolofleet.storeContainer" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+resources:
+  {{- toYaml .Values.storeServer.resources | nindent 2 }}
+volumeMounts:
+- name: data
+  mountPath: /data
+{{- end }}
+
+{{/* The Secret with which the operator writes to an S3 store. */}}
+{{- define "yolofleet.writeSecret" -}}
+{{- default (printf "%s-store" (include "yolofleet.fullname" .)) .Values.store.s3.writeSecret }}
+{{- end }}
+
+{{/* The S3 store, as the operator's settings have it. */}}
+{{- define "yolofleet.s3" -}}
+{{- $s3 := fromYaml (include "yolofleet.section" .Values.store.s3) }}
+{{- if eq .Values.store.kind "S3" }}
+{{- $_ := set $s3 "writeSecret" (include "yolofleet.writeSecret" .) }}
+{{- end }}
+{{- if include "yolofleet.ownStore" . }}
+{{- $host := printf "http://%s-store.%s.svc" (include "yolofleet.fullname" .) .Release.Namespace }}
+{{- $_ := set $s3 "endpoint" (printf "%s:7070" $host) }}
+{{- $_ := set $s3 "readEndpoint" (default (printf "%s:7071" $host) .Values.store.s3.readEndpoint) }}
+{{- end }}
+{{- toYaml $s3 }}
+{{- end }}
+
+{{/* What may be asked of the S3 store, as a rule of a NetworkPolicy; `port` is that of the chart's own server. */}}
+{{- define "yolofleet.storeEgress" -}}
+{{- if eq .root.Values.store.kind "S3" }}
+{{- if include "yolofleet.ownStore" .root }}
+- ports:
+  - {port: {{ .port }}, protocol: TCP}
+  to:
+  - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ .root.Release.Namespace }}}}
+    podSelector:
+      matchLabels:
+        {{- include "yolofleet.storeSelectorLabels" .root | nindent 8 }}
+{{- else }}
+{{- $url := urlParse .url }}
+{{- $port := regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) }}
+- ports:
+  - {port: {{ default (eq $url.scheme "https" | ternary 443 80) $port }}, protocol: TCP}
+  {{- with .root.Values.networkPolicy.store }}
+  to:
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The operator's settings file: yolofleet.settings.Settings reads it, and refuses what it does not know. */}}
 {{- define "yolofleet.settings" -}}
 {{- $builds := merge (dict "version" (default .Chart.AppVersion .Values.builds.version)) .Values.builds }}
@@ -54,6 +131,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if eq (default "" .Values.store.storageClassName) "-" }}
 {{- $_ := set $store "storageClassName" "" }}
 {{- end }}
+{{- $_ := set $store "s3" (fromYaml (include "yolofleet.s3" .)) }}
 {{- $operator := pick .Values.operator "httpPort" "topPort" "resyncSeconds" "watchGraceSeconds" "logLevel" "logFormat" -}}
 watchNamespaces: {{ toJson .Values.watchNamespaces }}
 images:

@@ -192,6 +192,12 @@ class BareCluster:
             start_controllers=self._start_controllers,
         )
 
+    def load_images(self, names: Sequence[str]) -> None:
+        """Make more of the bench's images, and give them to every node."""
+        images = list(build_images(names).values())
+        for index in self.nodes:
+            self._node(index).load_images(images)
+
     def recycle_volumes(self) -> None:
         """Empty the volumes whose claims are gone, and offer them anew."""
         volumes = json.loads(self.kubectl("get", "persistentvolumes", "-o", "json"))["items"]

@@ -178,6 +178,9 @@ class KindCluster:
     def faults(self) -> Faults:
         raise UnsupportedError(f"kind cluster {self.name} has one worker, and no way yet to lose it or to crash a pod")
 
+    def load_images(self, names: Sequence[str]) -> None:
+        raise UnsupportedError(f"kind cluster {self.name} takes its images when it is made, and {names} is not in them")
+
     def recycle_volumes(self) -> None:
         """Empty the volumes whose claims are gone, and offer them anew."""
         volumes = json.loads(self.kubectl("get", "persistentvolumes", "-o", "json"))["items"]

@@ -34,6 +34,8 @@ REMEDIES = {
 UNREACHABLE = "look at the store's pod and its events, and at NetworkPolicies"
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
+_TIMES = re.compile(r" in [\d.]+[nµm]?s(, after .*?)?(?= -|:|$)", re.DOTALL)
+"""How long it took: other at every turn, and so a condition would be written at every turn."""
 _ERRORS = (obstore.exceptions.BaseError, OSError)
 
 
@@ -75,7 +77,8 @@ def credential_in(folder: Path) -> Credential:
 def told(text: str) -> str:
     """Return S3's own code and words, with a remedy, from an answer or from an error that quotes one."""
     if (code := _CODE.search(text)) is None:
-        return f"{' '.join(text.partition('Debug source')[0].split())[:300]}; {UNREACHABLE}"
+        short = " ".join(_TIMES.sub("", text.partition("Debug source")[0]).split())
+        return f"{short[:300]}; {UNREACHABLE}"
     message = _MESSAGE.search(text)
     remedy = REMEDIES.get(code[1])
     return f"{code[1]}: {message[1] if message else ''}" + (f"; {remedy}" if remedy else "")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from yolofleet.errors import SettingsError
 
+ENDPOINT = r"^(https?://[A-Za-z0-9.:\[\]-]+)?$"
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
 
 
@@ -44,13 +45,37 @@ class BuildSettings(_Section):
     node_selector: dict[str, str] = {}
 
 
-class StoreSettings(_Section):
-    """The engine store of a namespace: one PersistentVolumeClaim that build and serving pods share."""
+class S3Settings(_Section):
+    """An S3 store, with a folder for each namespace.
 
+    Builds and the operator ask `endpoint`, serving pods `read_endpoint` (absent: the same) with the Secret
+    `read_secret` of their own namespace. The operator's own credential is mounted into its pod.
+    """
+
+    endpoint: Annotated[str, Field(pattern=ENDPOINT)] | None = None
+    read_endpoint: Annotated[str, Field(pattern=ENDPOINT)] | None = None
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] = "engines"
+    region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")] = "us-east-1"
+    prefix: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*/)*$", max_length=256)] | None = None
+    read_secret: Annotated[str, Field(min_length=1, max_length=253)] = "yolofleet-store-read"  # noqa: S105 - a name
+    write_secret: Annotated[str, Field(max_length=253)] | None = None
+
+
+class StoreSettings(_Section):
+    """The engine store: a PersistentVolumeClaim in each namespace, or an S3 store for all."""
+
+    kind: Literal["Claim", "S3"] = "Claim"
+    s3: S3Settings = S3Settings()
     claim_name: str = "yolofleet-engines"
     size: str = "20Gi"
     storage_class_name: str | None = None
     access_mode: Literal["ReadWriteMany", "ReadWriteOnce"] = "ReadWriteMany"
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.kind == "S3" and not self.s3.endpoint:
+            raise ValueError("store.s3.endpoint: kind S3 needs the address of the store, as http://host:port")
+        return self
 
 
 class ServingSettings(_Section):

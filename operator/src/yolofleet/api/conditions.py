@@ -57,6 +57,7 @@ class Reason(StrEnum):
     AUTOSCALER_IGNORED = "AutoscalerIgnored"
     # YoloEngine
     QUEUED = "Queued"
+    STORE_UNAVAILABLE = "StoreUnavailable"
     PUBLISHED = "Published"
     VERIFIED = "Verified"
     BACKING_OFF = "BackingOff"

@@ -18,6 +18,7 @@ from yolofleet.handlers.figures import figure_of
 from yolofleet.handlers.following import Follower
 from yolofleet.handlers.health import Health
 from yolofleet.handlers.metrics import Metrics
+from yolofleet.handlers.store_keeper import StoreKeeper
 from yolofleet.kube import Kube, Resource
 from yolofleet.observe import progress
 from yolofleet.observe.audit import audit
@@ -92,6 +93,7 @@ class Fleet:
         metrics.figures.slices = self._observer.slices
         metrics.figures.engines = self._observer.stages
         self._follower = Follower(settings, cache=self.cache, observer=self._observer, figures=metrics.figures)
+        self._store = StoreKeeper(settings)
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
         self._versions: dict[tuple[str, str | None], str] = {}
@@ -167,8 +169,8 @@ class Fleet:
         """Look, decide, describe, do, remember, count."""
         now = datetime.now(UTC)
         snapshot, unreadable = self._observer.look(keys, now)
-        decided = plan(snapshot)
-        wanted = writes(decided, unreadable, settings=self._settings, now=now)
+        decided, grants = await self._store.granted(plan(await self._store.looked(snapshot)), now)
+        wanted = writes(decided, unreadable, settings=self._settings, now=now, grants=grants)
         outcome = await self._writer.carry_out(wanted)
         self._remember(decided, outcome, now)
         self._count(decided, outcome, now)

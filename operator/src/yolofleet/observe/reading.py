@@ -29,10 +29,12 @@ from yolofleet.planning.snapshot import (
     Refusal,
 )
 from yolofleet.render.meta import (
+    ATTEMPT_ANNOTATION,
     ENGINE_KEY_ANNOTATION,
     ENGINE_LABEL,
     PROFILE_ANNOTATION,
     PROFILE_LABEL,
+    REPLACES_ANNOTATION,
     SURGE_ANNOTATION,
     TEMPLATE_ANNOTATION,
 )
@@ -262,6 +264,8 @@ def job(obj: Object, pods: list[Object], *, engine_uid: str) -> JobView:
         started=_moment(status.get("startTime")),
         ended=_moment(end.get("lastTransitionTime")),
         terminating=former or "deletionTimestamp" in meta,
+        attempt=(meta.get("annotations") or {}).get(ATTEMPT_ANNOTATION),
+        replaces=(meta.get("annotations") or {}).get(REPLACES_ANNOTATION),
     )
 
 

@@ -40,10 +40,11 @@ def step(view: EngineView, *, policy: Policy, now: datetime, free_builds: int) -
     if view.status.artifact is not None:
         return EnginePlan(view, view.status, ready=True, reason=Reason.PUBLISHED, message="in the store, verified")
     job = view.job
-    if job is not None and job.result is not None and job.result.artifact is not None:
+    if not view.held and job is not None and job.result is not None and job.result.artifact is not None:
         return _published(view, job)
-    if job is None or job.terminating:
-        return _without_job(view, now=now, free_builds=free_builds)
+    if job is None or job.terminating or view.held:
+        held = held_by_store(view, view.held, now) if view.held else None
+        return held or _without_job(view, now=now, free_builds=free_builds)
     if (job.failed or job.succeeded) and (due := _last_words_due(job)) is not None and now < due:
         return replace(_running(view, job, step_percent=policy.progress_step_percent), due=due)
     if job.failed or job.succeeded or job.result is not None:
@@ -78,6 +79,11 @@ def _without_job(view: EngineView, *, now: datetime, free_builds: int) -> Engine
 
 def _held(view: EngineView, reason: Reason, message: str, *, due: datetime | None = None) -> EnginePlan:
     return EnginePlan(view, view.status, ready=False, reason=reason, message=message, due=due)
+
+
+def held_by_store(view: EngineView, why: str, now: datetime) -> EnginePlan:
+    """Return the step of an engine for which the store must be asked first, and does not answer."""
+    return _held(view, Reason.STORE_UNAVAILABLE, why, due=now + timedelta(seconds=QUEUE_RECHECK_S))
 
 
 def _published(view: EngineView, job: JobView) -> EnginePlan:

@@ -58,7 +58,8 @@ class JobView:
     """A build Job and what its pod left behind; `result` is None while there is none.
 
     `spoke` tells that the build's container was seen to end, `ended` when the Job did: the Job's end may be heard of
-    before its pod's last words. `terminating` Jobs are on their way out, and their name is not free yet.
+    before its pod's last words. `terminating` Jobs are on their way out, and their name is not free yet. With an
+    S3 store `attempt` is the Job's folder there, `replaces` the digest of the manifest that stood there at its start.
     """
 
     uid: str
@@ -73,6 +74,8 @@ class JobView:
     started: datetime | None = None
     ended: datetime | None = None
     terminating: bool = False
+    attempt: str | None = None
+    replaces: str | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class EngineView:
     job: JobView | None = None
     progress: Progress | None = None
     refused: str = ""
+    held: str = ""
+    """Why the store can't be asked about its build."""
 
     @property
     def artifact(self) -> Artifact | None:

@@ -23,6 +23,8 @@ TEMPLATE_ANNOTATION = f"{GROUP}/template-hash"
 ENGINE_KEY_ANNOTATION = f"{GROUP}/engine-key"
 PROFILE_ANNOTATION = f"{GROUP}/profile"
 SURGE_ANNOTATION = f"{GROUP}/surge"
+ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
+REPLACES_ANNOTATION = f"{GROUP}/replaces"
 
 # Restricted pod security, and nothing that the images do not need: uid 1000 is Triton's user in NVIDIA's image too.
 POD_SECURITY: Object = {

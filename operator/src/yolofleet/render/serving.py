@@ -6,11 +6,13 @@ import json
 import math
 
 from yolofleet.api.build import MODELS_PATH, SERVE_ENV, STORE_PATH, ServeRequest
+from yolofleet.api.store import CREDENTIAL_PATH, STORE_ENV
 from yolofleet.api.yolodeployment import Serving
 from yolofleet.planning.placing import Choice
 from yolofleet.planning.plan import DeploymentPlan, GroupPlan
 from yolofleet.planning.profiles import PRODUCT_LABEL, slug
 from yolofleet.planning.snapshot import DeploymentView
+from yolofleet.render.engines import bucket
 from yolofleet.render.meta import (
     CONTAINER_SECURITY,
     ENGINE_KEY_ANNOTATION,
@@ -155,16 +157,28 @@ def _assemble(view: DeploymentView, group: GroupPlan, settings: Settings) -> Obj
         "image": settings.images.operator,
         "imagePullPolicy": settings.images.pull_policy,
         "command": ["python3", "-m", "model_repo_builder", "assemble"],
-        "env": [{"name": SERVE_ENV, "value": json.dumps(request.wire(), sort_keys=True)}],
+        "env": [{"name": SERVE_ENV, "value": json.dumps(request.wire(), sort_keys=True)}, *_where(view, settings)],
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
-            {"name": "store", "mountPath": STORE_PATH, "readOnly": True},
+            {"name": "store", "mountPath": CREDENTIAL_PATH if _in_s3(settings) else STORE_PATH, "readOnly": True},
             {"name": "models", "mountPath": MODELS_PATH},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod
         ],
     }
+
+
+def _in_s3(settings: Settings) -> bool:
+    return settings.store.kind == "S3"
+
+
+def _where(view: DeploymentView, settings: Settings) -> list[Object]:
+    """Return what tells the init container of an S3 store: its own namespace's part, through the door for readers."""
+    if not _in_s3(settings):
+        return []
+    place = bucket(settings, read_only=True).of_namespace(view.namespace)
+    return [{"name": STORE_ENV, "value": json.dumps(place.wire(), sort_keys=True)}]
 
 
 def _triton(group: GroupPlan, settings: Settings, asked: Serving) -> Object:
@@ -228,8 +242,10 @@ def _probe(path: str, *, failures: int) -> Object:
 
 
 def _volumes(settings: Settings) -> list[Object]:
+    claim = {"persistentVolumeClaim": {"claimName": settings.store.claim_name, "readOnly": True}}
+    secret = {"secret": {"secretName": settings.store.s3.read_secret, "defaultMode": 0o440}}
     return [
-        {"name": "store", "persistentVolumeClaim": {"claimName": settings.store.claim_name, "readOnly": True}},
+        {"name": "store"} | (secret if _in_s3(settings) else claim),
         {"name": "models", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": settings.serving.shared_memory}},
         {"name": "tmp", "emptyDir": {}},

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
+from yolofleet.api.store import Grant
 from yolofleet.planning.building import EnginePlan
 from yolofleet.planning.plan import DeploymentPlan, EngineOwners, Plan
 from yolofleet.planning.pools import PoolPlan
@@ -15,6 +18,8 @@ from yolofleet.render.events import events
 from yolofleet.render.meta import Object
 from yolofleet.render.status import deployment_status, engine_status, pool_status, unreadable_status
 from yolofleet.settings import Settings
+
+NO_GRANTS: Mapping[tuple[str, str], Grant] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,20 @@ class Writes:
     serving: tuple[Step, ...]
 
 
-def writes(plan: Plan, unreadable: tuple[UnreadableView, ...], *, settings: Settings, now: datetime) -> Writes:
-    """Describe a plan as writes."""
+def writes(
+    plan: Plan,
+    unreadable: tuple[UnreadableView, ...],
+    *,
+    settings: Settings,
+    now: datetime,
+    grants: Mapping[tuple[str, str], Grant] = NO_GRANTS,
+) -> Writes:
+    """Describe a plan as writes; with an S3 store every build that starts has its grant."""
     told = [_deployment(planned, settings, now) for planned in plan.deployments]
     unread = [_unreadable(view, now) for view in unreadable]
     return Writes(
         owners=tuple(_owners(planned) for planned in plan.owners),
-        builds=tuple(_engine(planned, settings, now) for planned in plan.engines),
+        builds=tuple(_engine(planned, settings, now, grants) for planned in plan.engines),
         serving=(*told, *unread, *(_pool(planned, now) for planned in plan.pools)),
     )
 
@@ -74,13 +86,17 @@ def _owners(planned: EngineOwners) -> Step:
     return Step(subject, apply=(engines.engine(planned),))
 
 
-def _engine(planned: EnginePlan, settings: Settings, now: datetime) -> Step:
+def _engine(planned: EnginePlan, settings: Settings, now: datetime, grants: Mapping[tuple[str, str], Grant]) -> Step:
     view = planned.view
     subject = Target("YoloEngine", view.namespace, view.name, view.uid)
     made = engine_status(planned, now)
     write = StatusWrite(subject, made.wire(), events(subject, view.status.conditions, made.conditions, now))
     doomed = (Target("Job", view.namespace, view.name, view.job.uid),) if planned.remove_job and view.job else ()
-    created = (engines.claim(view.namespace, settings), engines.job(view, settings)) if planned.start else ()
+    created: tuple[Object, ...] = ()
+    if planned.start:
+        grant = grants.get((view.namespace, view.name))
+        claims = (engines.claim(view.namespace, settings),) if grant is None else ()
+        created = (*claims, engines.job(view, settings, grant))
     return Step(subject, create=created, delete=doomed, status=write)
 
 

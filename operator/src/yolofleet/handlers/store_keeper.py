@@ -1,0 +1,125 @@
+"""What a pass asks of an S3 store: grants for builds that start, and whether those that ended told the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from yolofleet.api.build import Artifact, BuildResult, Failure
+from yolofleet.api.store import CREDENTIAL_PATH, Grant
+from yolofleet.apply.engine_store import Attempt, EngineStore, FalseReportError
+from yolofleet.errors import StoreError
+from yolofleet.objects import credential_in
+from yolofleet.planning.building import EnginePlan, held_by_store
+from yolofleet.planning.plan import Plan
+from yolofleet.planning.snapshot import EngineView, Snapshot
+from yolofleet.render.engines import bucket
+from yolofleet.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Name = tuple[str, str]
+AFTER_DEADLINE_S = 600
+"""A grant outlives its build's deadline by so much: pods wait for their node before the clock of some runs."""
+SILENCE_S = 10.0
+"""After the store did not answer, nobody asks it for so long: passes must not queue behind it."""
+
+
+class StoreKeeper:
+    """The S3 store of a fleet; with a store on claims it has nothing to do, and asks nobody."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._seconds = settings.builds.deadline_seconds + AFTER_DEADLINE_S
+        self._away: tuple[float, str] = (0.0, "")
+        self.store: EngineStore | None = None
+        if settings.store.kind == "S3":
+            self.store = EngineStore(bucket(settings), partial(credential_in, Path(CREDENTIAL_PATH)))
+
+    async def looked(self, snapshot: Snapshot) -> Snapshot:
+        """Return the snapshot with what the store says of the builds that report success."""
+        if self.store is None:
+            return snapshot
+        views = [view for key in snapshot.engines_due if (view := _reporting(snapshot.engines.get(key))) is not None]
+        if not views:
+            return snapshot
+        known = await asyncio.gather(*(self._confirmed(self.store, view) for view in views))
+        seen = {(view.namespace, view.name): view for view in known}
+        return replace(snapshot, engines={**snapshot.engines, **seen})
+
+    async def granted(self, decided: Plan, now: datetime) -> tuple[Plan, Mapping[Name, Grant]]:
+        """Return a grant for each build that is to start; a build whose grant can't be made does not start."""
+        starting = [planned for planned in decided.engines if planned.start]
+        if self.store is None or not starting:
+            return decided, {}
+        made = await asyncio.gather(*(self._grant(self.store, planned, now) for planned in starting))
+        grants = {
+            _name(planned.view): told for planned, told in zip(starting, made, strict=True) if isinstance(told, Grant)
+        }
+        held = {
+            _name(planned.view): told for planned, told in zip(starting, made, strict=True) if isinstance(told, str)
+        }
+        engines = tuple(
+            held_by_store(planned.view, held[name], now) if (name := _name(planned.view)) in held else planned
+            for planned in decided.engines
+        )
+        return replace(decided, engines=engines), grants
+
+    async def _grant(self, store: EngineStore, planned: EnginePlan, now: datetime) -> Grant | str:
+        view, attempt = planned.view, f"{now:%Y%m%dT%H%M%SZ}-{planned.status.attempts}"
+        if why := self._silence():
+            return why
+        try:
+            return await store.grant(Attempt(view.namespace, view.spec.key, attempt), seconds=self._seconds)
+        except StoreError as error:
+            return self._heard(error)
+
+    async def _confirmed(self, store: EngineStore, view: EngineView) -> EngineView:
+        if why := self._silence():
+            return replace(view, held=why)
+        job = view.job
+        assert job is not None  # noqa: S101 - for the type checker; _reporting saw to it
+        assert job.result is not None  # noqa: S101 - likewise
+        assert job.result.artifact is not None  # noqa: S101 - likewise
+        attempt = Attempt(view.namespace, view.spec.key, job.attempt or "", job.replaces)
+        try:
+            artifact = await store.confirm(attempt, job.result.artifact)
+        except FalseReportError as error:
+            return replace(view, job=replace(job, result=_lied(error)))
+        except StoreError as error:
+            return replace(view, held=self._heard(error))
+        return replace(view, job=replace(job, result=_told(job.result, artifact)))
+
+    def _silence(self) -> str:
+        until, why = self._away
+        return why if time.monotonic() < until else ""
+
+    def _heard(self, error: StoreError) -> str:
+        log.warning("the store refused", extra={"error": str(error)})
+        self._away = (time.monotonic() + SILENCE_S, str(error))
+        return str(error)
+
+
+def _reporting(view: EngineView | None) -> EngineView | None:
+    """Return an engine whose build says that it is published, and of which nobody has confirmed it yet."""
+    if view is None or view.status.artifact is not None or view.job is None or view.job.result is None:
+        return None
+    return view if view.job.result.artifact is not None else None
+
+
+def _told(result: BuildResult, artifact: Artifact) -> BuildResult:
+    return result.model_copy(update={"artifact": artifact})
+
+
+def _lied(error: FalseReportError) -> BuildResult:
+    failure = Failure(message=f"the store holds something else than the build reports: {error}"[:1024])
+    return BuildResult(outcome="Failed", failure=failure.model_copy(update={"remedy": "it is tried again"}))
+
+
+def _name(view: EngineView) -> Name:
+    return view.namespace, view.name

@@ -1,0 +1,114 @@
+"""Passes over a real S3 server: no build without a grant, no engine that is not there."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+
+import pytest
+
+from model_repo_builder.granted_store import GrantedStore
+from tests.fake_api_server import FakeApiServer
+from tests.handlers.test_fleet import conditions, ended, made, message, only, seen, settled
+from tests.model_repo_builder.test_store import told_of
+from tests.raw_objects import ARTIFACT, node, settings, yolodeployment
+from tests.s3_server import WRITER, S3Server, s3_server
+from yolofleet.api.store import GRANT_ENV, Grant
+from yolofleet.handlers import store_keeper
+from yolofleet.handlers.fleet import Fleet
+from yolofleet.kube import Kube
+
+
+@pytest.fixture(autouse=True)
+def _mounted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Put the operator's credential where the chart mounts it."""
+    for name, value in (("accessKey", WRITER.access), ("secretKey", WRITER.secret)):
+        (tmp_path / name).write_text(value)
+    monkeypatch.setattr(store_keeper, "CREDENTIAL_PATH", str(tmp_path))
+    monkeypatch.setattr(store_keeper, "SILENCE_S", 0.0)
+
+
+def s3_settings(s3: S3Server):
+    endpoint, prefix = s3.bucket().endpoint, f"{secrets.token_hex(4)}/"
+    return settings(store={"kind": "S3", "s3": {"endpoint": endpoint, "prefix": prefix}})
+
+
+async def building(server: FakeApiServer, kube: Kube, s3: S3Server) -> tuple[Fleet, Grant]:
+    """Return a fleet whose one engine is being built, and the grant of its build."""
+    server.put(node())
+    server.put(yolodeployment())
+    fleet = made(kube, s3_settings(s3))
+    await fleet.load()
+    await settled(fleet)
+    return fleet, grant_of(server)
+
+
+def grant_of(server: FakeApiServer) -> Grant:
+    (container,) = only(server, "Job")["spec"]["template"]["spec"]["containers"]
+    (told,) = [variable["value"] for variable in container["env"] if variable["name"] == GRANT_ENV]
+    return Grant.model_validate_json(told)
+
+
+def built(grant: Grant) -> dict[str, object]:
+    """Publish an engine as the build pod would; return its report."""
+    with GrantedStore(grant).writing(grant.key) as writer:
+        (writer.folder / "model.onnx").write_bytes(b"a whole model")
+        stored = writer.publish(told_of(writer.folder, grant.key))
+    return {"outcome": "Published", "artifact": stored.artifact.wire(), "weightsSHA256": "b" * 64}
+
+
+async def test_a_build_gets_a_grant_and_its_engine_is_published_by_the_operator(server, kube, s3) -> None:
+    fleet, grant = await building(server, kube, s3)
+    assert not server.all("PersistentVolumeClaim")
+    report = built(grant)
+    ended(server, report)
+    await seen(fleet)
+    engine = only(server, "YoloEngine")
+    assert conditions(engine)["Ready"] == ("True", "Published")
+    assert engine["status"]["artifact"] == report["artifact"]
+    (deployment,) = server.all("Deployment")
+    assert deployment["spec"]["template"]["spec"]["volumes"][0]["secret"]["secretName"] == "yolofleet-store-read"
+    again = made(kube, fleet._settings)
+    await again.load()
+    await settled(again)
+    assert len(server.all("Job")) == 1
+
+
+async def test_a_build_that_reports_what_is_not_there_is_tried_again_and_the_condition_says_why(
+    server, kube, s3
+) -> None:
+    fleet, grant = await building(server, kube, s3)
+    ended(server, {"outcome": "Published", "artifact": ARTIFACT | {"uri": grant.uri}, "weightsSHA256": "b" * 64})
+    await seen(fleet)
+    engine = only(server, "YoloEngine")
+    assert conditions(engine)["Ready"] == ("False", "BackingOff")
+    assert "the store holds something else than the build reports" in message(engine, "Ready")
+    assert not server.all("Deployment")
+
+
+async def test_no_build_starts_while_the_store_is_away_and_it_starts_when_it_is_back(
+    server, kube, tmp_path: Path
+) -> None:
+    with s3_server(tmp_path / "s3") as s3:
+        s3.stop()
+        server.put(node())
+        server.put(yolodeployment())
+        fleet = made(kube, s3_settings(s3))
+        await fleet.load()
+        await settled(fleet)
+        assert not server.all("Job")
+        engine = only(server, "YoloEngine")
+        assert conditions(engine)["Ready"] == ("False", "StoreUnavailable")
+        assert s3.bucket().endpoint in message(engine, "Ready")
+        assert "StoreUnavailable" not in json.dumps(server.all("Deployment"))
+        s3.start()
+        await seen(fleet)
+        report = built(grant_of(server))
+        s3.stop()
+        ended(server, report)
+        await seen(fleet)
+        assert conditions(only(server, "YoloEngine"))["Ready"] == ("False", "StoreUnavailable")
+        s3.start()
+        await seen(fleet)
+        assert conditions(only(server, "YoloEngine"))["Ready"] == ("True", "Published")
