@@ -13,6 +13,7 @@ import kopf
 
 from yolofleet.errors import SettingsError
 from yolofleet.handlers import switchboard
+from yolofleet.handlers.collector import sparing
 from yolofleet.settings import Settings, load
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({})))
@@ -40,13 +41,14 @@ def _log(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> int:
     stop = asyncio.Event()
-    await kopf.operator(
-        registry=switchboard(settings, stop),
-        standalone=True,
-        clusterwide=not settings.watch_namespaces,
-        namespaces=settings.watch_namespaces,
-        stop_flag=stop,
-    )
+    async with sparing():
+        await kopf.operator(
+            registry=switchboard(settings, stop),
+            standalone=True,
+            clusterwide=not settings.watch_namespaces,
+            namespaces=settings.watch_namespaces,
+            stop_flag=stop,
+        )
     return 1 if stop.is_set() else 0  # only a bug sets it; signals are kopf's own
 
 
