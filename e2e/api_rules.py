@@ -57,6 +57,8 @@ def _mode(spec: Spec) -> None:
         placement["profiles"] = placement.get("profiles", [])[:1] or ["gpu"]
     if mode == "Declared" and "demand" not in spec:
         spec["scaling"]["mode"] = "Auto"
+    if "frames" in spec:
+        spec["endpoints"] = ["Frames"]
 
 
 def _resources(resources: Spec) -> None:

@@ -63,22 +63,22 @@ def saved(model: Any, name: str, **more: Any) -> Path:
     return path
 
 
-def build(path: Path | str, task: str, height: int, width: int) -> tuple[BuildResult, float]:
+def build(path: Path | str, task: str, height: int, width: int, *more: str) -> tuple[BuildResult, float]:
     """Run the builder's own command line; return its result and the seconds that it took."""
     last = WORK / "termination-log"
     last.write_bytes(b"")
     began = time.monotonic()
     arguments = ["build", "--model", str(path), "--task", task, "--image-size", f"{height}x{width}"]
     with contextlib.redirect_stdout(sys.stderr):
-        main([*arguments, "--out", str(STORE), "--termination-log", str(last)])
+        main([*arguments, *more, "--out", str(STORE), "--termination-log", str(last)])
     return BuildResult.model_validate_json(last.read_bytes()), time.monotonic() - began
 
 
-def assemble(key: str, name: str) -> Path:
+def assemble(key: str, name: str, *more: str) -> Path:
     """Assemble a published engine; return the model's folder."""
     folders = ["--store", str(STORE), "--models", str(MODELS), "--name", name]
     with contextlib.redirect_stdout(sys.stderr):
-        assert main(["assemble", "--key", key, *folders]) == 0
+        assert main(["assemble", "--key", key, *folders, *more]) == 0
     return MODELS / name
 
 

@@ -115,6 +115,6 @@ def test_what_this_version_cannot_do_yet_is_said(fleet: Fleet) -> None:
     fleet.deploy("bucket", engine=TINY, model={"s3": {"bucket": "b", "key": "k"}})
     told = fleet.wait_condition("bucket", "EngineReady", "False", reason="NotSupported")["message"]
     assert "spec.model.s3" in told
-    fleet.deploy("frames", engine=TINY, endpoints=["Ultralytics", "Frames"])
+    fleet.deploy("frames", engine=TINY, endpoints=["Frames"], postprocess={"maxDetections": 1000})
     told = fleet.wait_condition("frames", "EngineReady", "False", reason="NotSupported")["message"]
-    assert "spec.endpoints" in told
+    assert "spec.postprocess.maxDetections" in told

@@ -46,6 +46,7 @@ DEPLOYMENTS: dict[str, list[dict[str, Any]]] = {
         {"scaling": {"mode": "External"}, "placement": {"profiles": ["gpu", "1g.10gb"]}},
     ],
     ydep.DECLARED: [{"scaling": {"mode": "Declared"}}],
+    ydep.FRAMES: [{"frames": {"format": "NV12"}}, {"frames": {}, "endpoints": ["Frames", "JPEG"]}],
     BOUNDS: [{"scaling": {"minReplicas": 9}}, {"scaling": {"minReplicas": 3, "maxReplicas": 2}}],
     SCHEDULE_BOUNDS: [{"scaling": {"schedules": [SCHEDULE]}}],
     REQUEST_LIMIT: [

@@ -127,6 +127,38 @@ def test_a_failing_request_gets_its_error_alone(load, monkeypatch):
     assert bad.error == "onnxruntime: negative"
 
 
+def test_an_optional_input_may_be_left_out(backend, tmp_path):
+    """An initialiser that is an input too: ONNX's own default. Requests with and without it are not mixed."""
+
+    def info(name):
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [f"{name}_batch", 1])
+
+    default = helper.make_tensor("plus", TensorProto.FLOAT, [1, 1], [10.0])
+    node = helper.make_node("Add", ["x", "plus"], ["sum"])
+    graph = helper.make_graph([node], "g", [info("x"), info("plus")], [info("sum")], [default])
+    (tmp_path / "1").mkdir()
+    save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        tmp_path / "1" / "model.onnx",
+    )
+    config = {
+        "max_batch_size": 8,
+        "default_model_filename": "",
+        "input": [
+            {"name": "x", "data_type": "TYPE_FP32"},
+            {"name": "plus", "data_type": "TYPE_FP32", "optional": True},
+        ],
+        "output": [{"name": "sum", "data_type": "TYPE_FP32"}],
+    }
+    model = backend()
+    model.initialize(
+        {"model_config": json.dumps(config), "model_repository": str(tmp_path), "model_version": "1"},
+    )
+    both = SimpleNamespace(inputs=lambda: [Tensor("x", np.float32([[1]])), Tensor("plus", np.float32([[5]]))])
+    answers = model.execute([request([1]), both, request([2])])
+    assert [values(answer)["sum"] for answer in answers] == [[[11]], [[6]], [[12]]]
+
+
 def test_a_missing_output_is_named_at_load(load):
     with pytest.raises(TritonModelException, match=r"no output \['boxes'\]; it has \['minus', 'twice'\]"):
         load([("boxes", "TYPE_FP32")])

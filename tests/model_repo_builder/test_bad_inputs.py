@@ -372,7 +372,12 @@ CHANGES: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "TensorRT",
         "backend: ONNXRuntime",
     ),
-    "frames": ({"endpoints": ["Ultralytics", "Frames", "JPEG"]}, "spec.endpoints", "Frames, JPEG", "[Ultralytics]"),
+    "pictures for a classifier": (
+        {"task": "Classify", "endpoints": ["Frames", "JPEG"]},
+        "spec.endpoints",
+        "Frames, JPEG",
+        "leave JPEG out",
+    ),
     "precision": ({"precision": "FP16"}, "spec.engine.precision", "FP16", "FP32"),
 }
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from model_repo_builder import frames_graph, frames_pixels, onnx_defaults
+from model_repo_builder import frame_layout, frames_graph, onnx_defaults
 from model_repo_builder.boxes import Boxes, Thresholds, from_raw
 from model_repo_builder.errors import Refused
-from model_repo_builder.frames_pixels import FrameFormat, layout_of
+from model_repo_builder.frame_layout import FrameFormat, layout_of
 from model_repo_builder.heads import Head
 from yolofleet.api.recipe import ImageSize
 
@@ -92,7 +92,7 @@ def given_by(thresholds: Thresholds, geometry: tuple[float, ...]) -> Feed:
     }
 
 
-def black_and_white(layout: frames_pixels.Layout) -> Any:
+def black_and_white(layout: frame_layout.Layout) -> Any:
     return np.stack([np.full(layout.dims, 255, np.uint8), np.zeros(layout.dims, np.uint8)])
 
 
@@ -170,7 +170,7 @@ def test_inputs_become_optional_by_appended_bytes() -> None:
     rows = table(head, 3)
     layout = layout_of(SIZE, FrameFormat())
     model = frames_graph.wrap(spoken(rows, head), head, size=SIZE, frames=FrameFormat())
-    told = frames_graph.defaults(head, layout, confidence=0.5, iou=0.3, most=7)
+    told = frame_layout.defaults(layout, confidence=0.5, iou=0.3, most=7)
     kinds = {each.name: {1: "FP32", 6: "INT32"}[each.kind] for each in frames_graph.optional_inputs(head)}
     content = model.SerializeToString()
     assert len(ort.InferenceSession(content).get_inputs()) == 5

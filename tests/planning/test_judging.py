@@ -150,12 +150,20 @@ CASES = [
         ("spec.model.oci", "builtin, http, pvc", "use one of them"),
     ),
     Case(
-        "an endpoint to come",
-        world(asked=spec(endpoints=["Ultralytics", "Frames"])),
+        "more boxes than an answer has rows",
+        world(asked=spec(endpoints=["Ultralytics", "Frames"], postprocess={"maxDetections": 301})),
         "engine_ready",
         "False",
         Reason.NOT_SUPPORTED,
-        ("spec.endpoints", "Frames", "leave only Ultralytics"),
+        ("spec.postprocess.maxDetections", "at most 300", "got 301"),
+    ),
+    Case(
+        "a classifier's pictures",
+        world(asked=spec(model={"builtin": "yolo26n-cls", "task": "Classify"}, endpoints=["JPEG"])),
+        "engine_ready",
+        "False",
+        Reason.NOT_SUPPORTED,
+        ("spec.endpoints", "JPEG", "leave JPEG and frames.sourceSize out"),
     ),
     Case(
         "no labels to compile for",

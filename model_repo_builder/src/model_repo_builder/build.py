@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from model_repo_builder import request
 from model_repo_builder.closed_door import closed_door
 from model_repo_builder.errors import Failed, Refused, failure_of
 from model_repo_builder.fetch import Fetch, Weights
-from model_repo_builder.manifest import METADATA, MODEL_FILE, Manifest, TensorSpec
+from model_repo_builder.manifest import METADATA, MODEL_FILE, FramesGraph, Manifest, TensorSpec
 from model_repo_builder.metadata import Facts, triton_metadata
 from model_repo_builder.store import DamagedError, Stored, describe
 from yolofleet.api.build import BuildRequest, BuildResult
@@ -36,6 +36,7 @@ class Converted:
     notes: tuple[str, ...]
     versions: dict[str, str]
     comparison: Comparison
+    frames: FramesGraph | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,7 @@ class Build:
             if weights.format == "PyTorch"
             else self._from_onnx(weights, target)
         )
+        converted = self._with_frames(target, converted)
         for note in converted.notes:
             self.board.tell("Compare", 1.0, note)
         return weights, converted
@@ -134,6 +136,22 @@ class Build:
             facts=model.facts, free_batch=model.free_batch, notes=model.notes, versions={}, comparison=seen
         )
 
+    def _with_frames(self, raw: Path, converted: Converted) -> Converted:
+        """Write the graph of frames too, where an endpoint needs it."""
+        recipe = self.request.recipe
+        if recipe.endpoints == ["Ultralytics"]:
+            return converted
+        from model_repo_builder import endpoints
+
+        graph = endpoints.write(
+            raw,
+            recipe,
+            converted.facts.head,
+            free_batch=converted.free_batch,
+            report=self.board.stage("Compare"),
+        )
+        return replace(converted, frames=graph)
+
     def _publish(self, writer: Writer, weights: Weights, converted: Converted) -> Stored:
         self.board.tell("Publish", 0.2, "writing the manifest")
         recipe = self.request.recipe
@@ -151,6 +169,7 @@ class Build:
                 metadata=json.loads(json.dumps(told)),
                 recipe=recipe,
                 provenance=self._provenance(weights, converted),
+                frames=converted.frames,
             )
         )
 

@@ -12,7 +12,7 @@ from model_repo_builder.build import installed
 from model_repo_builder.errors import Refused
 from model_repo_builder.request import refusal_of
 from yolofleet.api.build import MODELS_PATH, PROGRESS_PORT, SOURCE_PATH, STORE_PATH, BuildRequest, ServeRequest
-from yolofleet.api.recipe import Backend, Builder, Recipe, Task, engine_key, engine_name
+from yolofleet.api.recipe import Backend, Builder, Endpoint, Recipe, Task, engine_key, engine_name
 from yolofleet.api.sources import Source
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     build.add_argument("--backend", choices=get_args(Backend), default="ONNXRuntime")
     build.add_argument("--image-size", default="640x640", metavar="HxW", help="height x width, multiples of 32")
     build.add_argument("--max-batch-size", type=int, default=8, metavar="N")
+    build.add_argument("--endpoint", choices=get_args(Endpoint), action="append", help="repeatable (Ultralytics)")
+    build.add_argument("--frames", default="RGB", metavar="FORMAT[:HxW]", help="RGB or NV12, and the cameras' own size")
     build.add_argument("--out", type=Path, help="the store's folder (default %(default)s)", default=Path(STORE_PATH))
     build.add_argument("--source", type=Path, default=Path(SOURCE_PATH), help=argparse.SUPPRESS)
     build.add_argument("--progress-port", type=int, default=PROGRESS_PORT, help=argparse.SUPPRESS)
@@ -41,6 +43,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     assemble.add_argument("--max-batch-size", type=int, default=8, metavar="N")
     assemble.add_argument("--instances", type=int, default=1, metavar="N")
     assemble.add_argument("--queue-delay-microseconds", type=int, default=0, metavar="N")
+    assemble.add_argument("--endpoint", choices=get_args(Endpoint), action="append", help="repeatable (Ultralytics)")
+    for name, told in (("confidence", "0.25"), ("iou", "0.7"), ("max-detections", "300")):
+        assemble.add_argument(f"--{name}", default=told, metavar="N", help="of who sends none (default %(default)s)")
     assemble.add_argument("--store", type=Path, default=Path(STORE_PATH))
     assemble.add_argument("--models", type=Path, default=Path(MODELS_PATH), help="the repository's folder")
     for verb in (build, assemble):
@@ -60,7 +65,8 @@ def build_request(asked: argparse.Namespace) -> tuple[BuildRequest, Path]:
                 "precision": "FP32",
                 "imageSize": image_size(asked.image_size),
                 "maxBatchSize": asked.max_batch_size,
-                "endpoints": ["Ultralytics"],
+                "endpoints": asked.endpoint or ["Ultralytics"],
+                "frames": frames(asked.frames),
             }
         )
     except ValidationError as error:
@@ -78,6 +84,12 @@ def serve_request(asked: argparse.Namespace) -> ServeRequest:
         "maxBatchSize": asked.max_batch_size,
         "instances": asked.instances,
         "queueDelayMicroseconds": asked.queue_delay_microseconds,
+        "endpoints": asked.endpoint,
+        "postprocess": {
+            "confidence": asked.confidence,
+            "iou": asked.iou,
+            "maxDetections": int(asked.max_detections) if asked.max_detections.isdecimal() else asked.max_detections,
+        },
     }
     try:
         return ServeRequest.model_validate(told)
@@ -85,12 +97,20 @@ def serve_request(asked: argparse.Namespace) -> ServeRequest:
         raise refusal_of(error, variable="arguments") from None
 
 
-def image_size(text: str) -> dict[str, int]:
+def frames(text: str) -> dict[str, Any] | None:
+    """Read `FORMAT` or `FORMAT:HEIGHTxWIDTH`; None for what is meant anyway."""
+    format_, _, size = text.partition(":")
+    if text == "RGB":
+        return None
+    return {"format": format_, **({"sourceSize": image_size(size, option="--frames")} if size else {})}
+
+
+def image_size(text: str, *, option: str = "--image-size") -> dict[str, int]:
     """Read `HEIGHTxWIDTH`."""
     height, _, width = text.lower().partition("x")
     if not (height.isdecimal() and width.isdecimal()):
         raise Refused(
-            field="--image-size", value=text, message="not a size", remedy="write height x width, for example 640x640"
+            field=option, value=text, message="not a size", remedy="write height x width, for example 640x640"
         )
     return {"height": int(height), "width": int(width)}
 

@@ -162,6 +162,7 @@ class _Rows:
         common = g.op("Mul", width, height)
         area = g.op("Mul", g.op("Sub", x2, x1), g.op("Sub", y2, y1))
         union = g.op("Sub", g.op("Add", _down(g, area), area), common)
+        union = g.op("Max", union, g.floats(0))  # of boxes turned inside out, which overlap nothing
         return g.op("Greater", common, g.op("Mul", union, limit))
 
     def _common(self, low: str, high: str) -> str:

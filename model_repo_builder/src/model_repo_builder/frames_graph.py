@@ -14,7 +14,16 @@ from onnx import TensorProto, helper
 
 from model_repo_builder import frames_boxes, frames_pixels, onnx_graph
 from model_repo_builder.errors import Refused
-from model_repo_builder.frames_pixels import FrameFormat, Layout, layout_of
+from model_repo_builder.frame_layout import (
+    CONFIDENCE,
+    FRAMES,
+    GEOMETRY,
+    IOU,
+    MAX_DETECTIONS,
+    PLACE,
+    FrameFormat,
+    layout_of,
+)
 from model_repo_builder.graph_writer import GraphWriter
 
 if TYPE_CHECKING:
@@ -23,8 +32,6 @@ if TYPE_CHECKING:
     from model_repo_builder.heads import Head
     from yolofleet.api.recipe import ImageSize
 
-FRAMES = "frames"
-CONFIDENCE, IOU, MAX_DETECTIONS, GEOMETRY = "confidence", "iou", "max_detections", "geometry"
 INNER = "model/"
 """What every name of the raw graph begins with in the wrapped one."""
 BATCH = "batch"
@@ -46,12 +53,12 @@ THRESHOLDS = (
     OptionalInput(name=IOU, kind=TensorProto.FLOAT, width=1),
     OptionalInput(name=MAX_DETECTIONS, kind=TensorProto.INT32, width=1),
 )
-PLACE = OptionalInput(name=GEOMETRY, kind=TensorProto.FLOAT, width=len(frames_pixels.GEOMETRY))
+WHERE = OptionalInput(name=GEOMETRY, kind=TensorProto.FLOAT, width=len(PLACE))
 
 
 def optional_inputs(head: Head) -> tuple[OptionalInput, ...]:
     """Return what a client of this head may leave out; a classifier has neither boxes nor thresholds."""
-    return () if head.task == "Classify" else (*THRESHOLDS, PLACE)
+    return () if head.task == "Classify" else (*THRESHOLDS, WHERE)
 
 
 def wrap(raw: onnx.ModelProto, head: Head, *, size: ImageSize, frames: FrameFormat) -> onnx.ModelProto:
@@ -83,13 +90,6 @@ def wrap(raw: onnx.ModelProto, head: Head, *, size: ImageSize, frames: FrameForm
     model.functions.extend(inner.functions)
     onnx_graph.drop_unused(model)
     return model
-
-
-def defaults(head: Head, layout: Layout, *, confidence: float, iou: float, most: int) -> dict[str, tuple[float, ...]]:
-    """Return what counts where a client leaves an optional input out."""
-    if head.task == "Classify":
-        return {}
-    return {CONFIDENCE: (confidence,), IOU: (iou,), MAX_DETECTIONS: (most,), GEOMETRY: layout.geometry}
 
 
 def _check(raw: onnx.ModelProto, head: Head) -> None:

@@ -12,10 +12,24 @@ from yolofleet.api.base import ApiModel, text
 from yolofleet.api.recipe import Backend, BatchSize, Recipe
 from yolofleet.api.store import MANIFEST, MAX_MANIFEST_BYTES, METADATA, Contents, StoredFile
 
-__all__ = ["MANIFEST", "METADATA", "MODEL_FILE", "Manifest", "StoredFile", "TensorSpec", "decode", "digest", "encode"]
+__all__ = [
+    "FRAMES_FILE",
+    "MANIFEST",
+    "METADATA",
+    "MODEL_FILE",
+    "FramesGraph",
+    "Manifest",
+    "StoredFile",
+    "TensorSpec",
+    "decode",
+    "digest",
+    "encode",
+]
 
 MODEL_FILE: dict[Backend, str] = {"ONNXRuntime": "model.onnx", "TensorRT": "model.plan"}
 """Triton's default file names."""
+FRAMES_FILE: dict[Backend, str] = {"ONNXRuntime": "frames.onnx", "TensorRT": "frames.plan"}
+"""The graph of the endpoints of frames; it bears Triton's default name where it is served."""
 
 
 class TensorSpec(ApiModel):
@@ -24,6 +38,14 @@ class TensorSpec(ApiModel):
     name: Annotated[str, text(256, min_length=1)]
     data_type: Annotated[str, text(8, r"^[A-Z]+[0-9]*$")]
     dims: Annotated[list[int], Field(min_length=1, max_length=8)]
+
+
+class FramesGraph(ApiModel):
+    """The graph from frames to boxes; what is optional has a default where it is served."""
+
+    inputs: Annotated[list[TensorSpec], Field(min_length=1, max_length=16)]
+    optional_inputs: Annotated[list[TensorSpec], Field(max_length=16)]
+    outputs: Annotated[list[TensorSpec], Field(min_length=1, max_length=16)]
 
 
 class Manifest(Contents):
@@ -37,6 +59,7 @@ class Manifest(Contents):
     metadata: dict[str, Any]
     recipe: Recipe
     provenance: dict[str, str]
+    frames: FramesGraph | None = None
 
     def file(self, name: str) -> StoredFile | None:
         """Return the entry of a file, or None."""

@@ -1,4 +1,4 @@
-"""Assembles one model of a Triton repository from a published engine, every byte verified on the way."""
+"""Assembles the models of a Triton repository from a published engine, every byte verified on the way."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from model_repo_builder import metadata, store, triton_config
+from model_repo_builder import endpoint_models, metadata, store, triton_config
+from model_repo_builder.endpoint_models import Part
 from model_repo_builder.errors import Failed, Refused
 from model_repo_builder.manifest import MODEL_FILE
 from model_repo_builder.triton_config import TritonModel, TritonTensor
@@ -23,7 +24,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
 def assemble(engines: store.Shelf, request: ServeRequest, models: Path) -> Path:
-    """Write `<models>/<name>/` with config.pbtxt and 1/<model file>, whole or not at all; return the folder."""
+    """Write `<models>/<name>/` and its like, one for each endpoint; return the first. Each is whole or not there."""
     if not NAME.fullmatch(request.model_name):
         raise Refused(
             field="modelName",
@@ -53,17 +54,34 @@ def assemble(engines: store.Shelf, request: ServeRequest, models: Path) -> Path:
 
 
 def _write(engines: store.Shelf, stored: store.Stored, request: ServeRequest, models: Path) -> Path:
-    file_name = MODEL_FILE[stored.manifest.backend]
-    told = stored.manifest.file(file_name)
-    if told is None:
-        raise store.DamagedError(f"{stored.artifact.uri}: the manifest lists no {file_name}")
-    partial = models / f".{request.model_name}.partial"
+    asked = request.endpoints or ["Ultralytics"]
+    parts = [_raw(stored.manifest, request)] if "Ultralytics" in asked else []
+    if {"Frames", "JPEG"} & set(asked):
+        parts += endpoint_models.parts(stored.manifest, request)
+    first, *_ = [_put(engines, stored, part, models) for part in parts]
+    return first
+
+
+def _raw(told: Manifest, request: ServeRequest) -> Part:
+    source = MODEL_FILE[told.backend]
+    return Part(config=triton_config.config_of(model_of(told, request)), source=source, target=source)
+
+
+def _put(engines: store.Shelf, stored: store.Stored, part: Part, models: Path) -> Path:
+    """Write one model's folder beside its place, then rename it."""
+    partial = models / f".{part.config.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     (partial / VERSION).mkdir(parents=True)
-    engines.take(stored, told, partial / VERSION / file_name)
-    config = triton_config.config_of(model_of(stored.manifest, request))
-    (partial / CONFIG).write_text(triton_config.text_of(config), encoding="utf-8")
-    target = models / request.model_name
+    if part.source:
+        told = stored.manifest.file(part.source)
+        if told is None:
+            raise store.DamagedError(f"{stored.artifact.uri}: the manifest lists no {part.source}")
+        engines.take(stored, told, partial / VERSION / part.target)
+    if part.content:
+        with (partial / VERSION / part.target).open("ab") as model:
+            model.write(part.content)
+    (partial / CONFIG).write_text(triton_config.text_of(part.config), encoding="utf-8")
+    target = models / part.config.name
     shutil.rmtree(target, ignore_errors=True)
     return partial.rename(target)
 

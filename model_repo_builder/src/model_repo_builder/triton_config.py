@@ -30,18 +30,22 @@ class TritonTensor:
     name: str
     data_type: str
     dims: tuple[int, ...]
+    optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class TritonModel:
-    """One model of a repository; `max_batch_size` 0 is a graph whose batch axis is fixed."""
+    """One model of a repository; `max_batch_size` 0 is a graph whose batch axis is fixed.
+
+    `metadata` is what the Ultralytics client reads; None for models that it must not take for its own.
+    """
 
     name: str
     backend: Backend
     max_batch_size: int
     inputs: tuple[TritonTensor, ...]
     outputs: tuple[TritonTensor, ...]
-    metadata: Mapping[str, Any]
+    metadata: Mapping[str, Any] | None
     instances: int = 1
     queue_delay_microseconds: int = 0
 
@@ -54,14 +58,15 @@ def config_of(model: TritonModel) -> model_config_pb2.ModelConfig:
         backend=TRITON_BACKEND[model.backend],
         platform=PLATFORM[model.backend],
         max_batch_size=model.max_batch_size,
-        input=[_tensor(model_config_pb2.ModelInput, tensor, model) for tensor in model.inputs],
+        input=[_input(tensor, model) for tensor in model.inputs],
         output=[_tensor(model_config_pb2.ModelOutput, tensor, model) for tensor in model.outputs],
         instance_group=[_instances(model)],
         model_warmup=[_warmup(model, batch) for batch in _warm_batches(model)],
     )
     if model.max_batch_size > 1:
         config.dynamic_batching.max_queue_delay_microseconds = model.queue_delay_microseconds
-    config.parameters["metadata"].string_value = literal(model.metadata)
+    if model.metadata is not None:
+        config.parameters["metadata"].string_value = literal(model.metadata)
     return config
 
 
@@ -95,6 +100,12 @@ def _tensor(kind: Any, tensor: TritonTensor, model: TritonModel) -> Any:
     return kind(name=tensor.name, data_type=_type(tensor), dims=_dims(tensor, model))
 
 
+def _input(tensor: TritonTensor, model: TritonModel) -> model_config_pb2.ModelInput:
+    made: model_config_pb2.ModelInput = _tensor(model_config_pb2.ModelInput, tensor, model)
+    made.optional = tensor.optional
+    return made
+
+
 def _instances(model: TritonModel) -> model_config_pb2.ModelInstanceGroup:
     kind = model_config_pb2.ModelInstanceGroup.Kind.Value(f"KIND_{DEVICE[model.backend]}")
     return model_config_pb2.ModelInstanceGroup(count=model.instances, kind=kind)
@@ -109,6 +120,8 @@ def _warm_batches(model: TritonModel) -> list[int]:
 def _warmup(model: TritonModel, batch: int) -> model_config_pb2.ModelWarmup:
     warmup = model_config_pb2.ModelWarmup(name=f"batch{max(batch, 1)}", batch_size=batch)
     for tensor in model.inputs:
+        if tensor.optional:
+            continue
         warmup.inputs[tensor.name].data_type = _type(tensor)
         warmup.inputs[tensor.name].dims.extend(_dims(tensor, model))
         warmup.inputs[tensor.name].zero_data = True

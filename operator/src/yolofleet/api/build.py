@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from yolofleet.api.base import SHA256, ApiModel, text
-from yolofleet.api.recipe import BatchSize, Builder, Recipe, Target
+from yolofleet.api.endpoints import Postprocess
+from yolofleet.api.recipe import BatchSize, Builder, Endpoint, Recipe, Target
 from yolofleet.api.sources import Source
 
 BUILD_ENV = "YOLOFLEET_BUILD"
@@ -86,9 +87,10 @@ class Progress(ApiModel):
 
 
 class ServeRequest(ApiModel):
-    """What a serving pod's init container assembles: one model of a Triton repository.
+    """What a serving pod's init container assembles: the models of a Triton repository, one for each endpoint.
 
     `instances` is the count of Triton's instance group, `queue_delay_microseconds` the dynamic batcher's delay.
+    `endpoints` absent: Ultralytics alone. `postprocess` are the thresholds of who sends none.
     """
 
     key: SHA256
@@ -96,3 +98,5 @@ class ServeRequest(ApiModel):
     max_batch_size: BatchSize
     instances: Annotated[int, Field(ge=1, le=64)] = 1
     queue_delay_microseconds: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    endpoints: Annotated[list[Endpoint], Field(min_length=1, max_length=3)] | None = None
+    postprocess: Postprocess | None = None

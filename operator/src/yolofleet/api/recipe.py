@@ -17,6 +17,7 @@ Endpoint = Literal["Ultralytics", "Frames", "JPEG"]
 
 Dimension = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
 BatchSize = Annotated[int, Field(ge=1, le=1024)]
+FrameLength = Annotated[int, Field(ge=32, le=8192, multiple_of=2)]
 
 
 class ImageSize(ApiModel):
@@ -26,6 +27,24 @@ class ImageSize(ApiModel):
     """Height of the network's input, in pixels."""
     width: Dimension = 640
     """Width of the network's input, in pixels."""
+
+
+class FrameSize(ApiModel):
+    """The size of a camera's pictures, in pixels; NV12 asks for even numbers."""
+
+    height: FrameLength
+    """Height of the pictures, in pixels."""
+    width: FrameLength
+    """Width of the pictures, in pixels."""
+
+
+class Frames(ApiModel):
+    """What cameras send to the endpoint Frames."""
+
+    format: Literal["RGB", "NV12"] = "RGB"
+    """How pixels are written: three bytes each, or as cameras' decoders leave them, one and a half."""
+    source_size: FrameSize | None = None
+    """Size of the pictures, scaled to the network's input by the graph; absent: they have that size already."""
 
 
 class Recipe(ApiModel):
@@ -51,6 +70,8 @@ class Recipe(ApiModel):
     """Graphs that are made."""
     calibration: Annotated[str, text(4096)] | None = None
     """Identity of the calibration frames."""
+    frames: Frames | None = None
+    """What cameras send to the endpoint Frames; absent: RGB of the network's size."""
 
 
 class Target(ApiModel):

@@ -20,7 +20,8 @@ from yolofleet.api.base import (
     text,
     with_cel,
 )
-from yolofleet.api.recipe import Backend, BatchSize, Endpoint, ImageSize, Precision, Task
+from yolofleet.api.endpoints import Postprocess
+from yolofleet.api.recipe import Backend, BatchSize, Endpoint, Frames, ImageSize, Precision, Task
 from yolofleet.api.scaling import ScaleDown, Scaling, Schedule
 from yolofleet.api.serving import (
     LocalObjectReference,
@@ -49,6 +50,7 @@ NAME_MESSAGE = (
 CALIBRATION = "engine.calibration must be set with precision INT8 or FP8, and only then"
 ONNX_FP32 = "engine.precision must be FP32 or left out with backend ONNXRuntime"
 EXTERNAL = "scaling.mode External needs exactly one entry in placement.profiles: /scale counts replicas of one kind"
+FRAMES = "frames speaks of endpoint Frames and cannot stand beside JPEG: decoded pictures are RGB of the network's size"
 DECLARED = "scaling.mode Declared needs demand: without it there is nothing to count from"
 
 
@@ -119,17 +121,6 @@ class EngineSpec(ApiModel):
         return self.precision or ("FP32" if self.backend == "ONNXRuntime" else "FP16")
 
 
-class Postprocess(ApiModel):
-    """Thresholds; inputs of the graph, so a change needs no engine."""
-
-    confidence: Fraction = "0.25"
-    """Lowest score of a box, a decimal string from 0 to 1."""
-    iou: Fraction = "0.7"
-    """Overlap above which the weaker of two boxes goes, a decimal string from 0 to 1."""
-    max_detections: Annotated[int, Field(ge=1, le=3000)] = 300
-    """Most boxes in a frame."""
-
-
 class Demand(ApiModel):
     """What the cameras send."""
 
@@ -188,6 +179,7 @@ class YoloDeploymentSpec(ApiModel):
     model_config = with_cel(
         cel("self.scaling.mode != 'External' || size(self.placement.profiles) == 1", EXTERNAL),
         cel("self.scaling.mode != 'Declared' || has(self.demand)", DECLARED),
+        cel("!has(self.frames) || ('Frames' in self.endpoints && !('JPEG' in self.endpoints))", FRAMES),
     )
 
     model: ModelSpec
@@ -200,6 +192,8 @@ class YoloDeploymentSpec(ApiModel):
         default_factory=default_endpoints
     )
     """How clients speak to the model: Ultralytics' own client, raw frames, JPEG pictures."""
+    frames: Frames | None = None
+    """What cameras send to the endpoint Frames; absent: RGB pictures of the network's size."""
     demand: Demand | None = None
     """What the cameras send; absent: what is observed."""
     objective: Objective = Field(default_factory=Objective)
@@ -223,6 +217,8 @@ class YoloDeploymentSpec(ApiModel):
             raise ValueError(EXTERNAL)
         if self.scaling.mode == "Declared" and self.demand is None:
             raise ValueError(DECLARED)
+        if self.frames is not None and ("Frames" not in self.endpoints or "JPEG" in self.endpoints):
+            raise ValueError(FRAMES)
         return self
 
 

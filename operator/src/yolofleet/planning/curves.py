@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from yolofleet.api.curve import Curve
-from yolofleet.api.recipe import Recipe
+from yolofleet.api.recipe import Frames, Recipe
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.api.yoloengine import YoloEngineStatus
 
@@ -26,6 +26,7 @@ def recipe_id(namespace: str, recipe: Recipe) -> RecipeId:
         str(recipe.max_batch_size),
         ",".join(sorted(recipe.endpoints)),
         recipe.calibration or "",
+        *_frames(recipe.frames),
     )
 
 
@@ -43,7 +44,13 @@ def home_of(namespace: str, spec: YoloDeploymentSpec) -> RecipeId:
         str(engine.max_batch_size),
         ",".join(sorted(spec.endpoints)),
         _calibration(spec) or "",
+        *_frames(spec.frames),
     )
+
+
+def _frames(frames: Frames | None) -> tuple[str, ...]:
+    size = frames.source_size if frames else None
+    return (frames.format, f"{size.height}x{size.width}" if size else "") if frames else ()
 
 
 def _calibration(spec: YoloDeploymentSpec) -> str | None:
@@ -64,6 +71,7 @@ def recipe_from(spec: YoloDeploymentSpec) -> Recipe:
         max_batch_size=engine.max_batch_size,
         endpoints=spec.endpoints,
         calibration=_calibration(spec),
+        frames=spec.frames,
     )
 
 

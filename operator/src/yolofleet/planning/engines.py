@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from yolofleet.api.conditions import Reason
+from yolofleet.api.endpoints import ANSWER_ROWS
 from yolofleet.api.recipe import Builder, Target, engine_key, engine_name
 from yolofleet.api.sources import Source
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
@@ -40,9 +41,25 @@ def unsupported(spec: YoloDeploymentSpec) -> Verdict | None:
     if kind not in SUPPORTED_SOURCES:
         told = f"spec.model.{kind}: this version fetches {', '.join(SUPPORTED_SOURCES)}; use one of them"
         return Verdict(ok=False, reason=Reason.NOT_SUPPORTED, message=told)
-    if extra := [endpoint for endpoint in spec.endpoints if endpoint != "Ultralytics"]:
-        told = f"spec.endpoints: {', '.join(extra)} cannot be served yet; leave only Ultralytics"
-        return Verdict(ok=False, reason=Reason.NOT_SUPPORTED, message=told)
+    unserved = _unserved(spec)
+    return Verdict(ok=False, reason=Reason.NOT_SUPPORTED, message=unserved) if unserved else None
+
+
+def _unserved(spec: YoloDeploymentSpec) -> str | None:
+    """Say which endpoint can't be served with what else the spec says."""
+    if spec.endpoints == ["Ultralytics"]:
+        return None
+    most = spec.postprocess.max_detections
+    if most > ANSWER_ROWS:
+        return (
+            f"spec.postprocess.maxDetections: endpoints Frames and JPEG answer with at most {ANSWER_ROWS} boxes "
+            f"(got {most}); set {ANSWER_ROWS} or less"
+        )
+    if spec.model.task == "Classify" and ("JPEG" in spec.endpoints or (spec.frames and spec.frames.source_size)):
+        return (
+            "spec.endpoints: a classifier looks at the middle of a picture, which only its client cuts out (got "
+            f"{', '.join(spec.endpoints)}); leave JPEG and frames.sourceSize out"
+        )
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 from yolofleet.api.build import MODELS_PATH, SERVE_ENV, STORE_PATH, ServeRequest
 from yolofleet.api.store import CREDENTIAL_PATH, STORE_ENV
@@ -151,6 +152,7 @@ def _assemble(view: DeploymentView, group: GroupPlan, settings: Settings) -> Obj
         key=group.engine.spec.key,
         model_name=view.name,
         max_batch_size=group.engine.spec.recipe.max_batch_size,
+        **_endpoints(view, group),
     )
     return {
         "name": "assemble",
@@ -179,6 +181,14 @@ def _where(view: DeploymentView, settings: Settings) -> list[Object]:
         return []
     place = bucket(settings, read_only=True).of_namespace(view.namespace)
     return [{"name": STORE_ENV, "value": json.dumps(place.wire(), sort_keys=True)}]
+
+
+def _endpoints(view: DeploymentView, group: GroupPlan) -> dict[str, Any]:
+    """Say nothing where Ultralytics alone is served: so a change of thresholds moves no pod that has none."""
+    made = group.engine.spec.recipe.endpoints
+    if made == ["Ultralytics"]:
+        return {}
+    return {"endpoints": made, "postprocess": view.spec.postprocess}
 
 
 def _triton(group: GroupPlan, settings: Settings, asked: Serving) -> Object:

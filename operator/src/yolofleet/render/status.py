@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from yolofleet.api.conditions import Condition, Reason, Status
+from yolofleet.api.endpoints import model_name
 from yolofleet.api.migpool import MigPoolStatus, SliceCount
 from yolofleet.api.yolodeployment import (
     EndpointStatus,
@@ -136,13 +137,15 @@ def _endpoints(plan: DeploymentPlan) -> list[EndpointStatus]:
     if not view.groups:
         return []
     host = f"{view.name}.{view.namespace}.svc"
+    named = {endpoint: model_name(view.name, endpoint) for endpoint in view.spec.endpoints}
     return [
         EndpointStatus(
-            type="Ultralytics",
-            model_name=view.name,
-            grpc=f"grpc://{host}:{GRPC_PORT}/{view.name}",
-            http=f"http://{host}:{HTTP_PORT}/{view.name}",
+            type=endpoint,
+            model_name=name,
+            grpc=f"grpc://{host}:{GRPC_PORT}/{name}",
+            http=f"http://{host}:{HTTP_PORT}/{name}",
         )
+        for endpoint, name in named.items()
     ]
 
 

@@ -35,8 +35,10 @@ class TritonPythonModel:
         self._session = _open_session(path)
         self._batched = config["max_batch_size"] > 0
         self._inputs = {entry["name"]: _dtype(entry) for entry in config["input"]}
+        self._optional = {entry["name"] for entry in config["input"] if entry.get("optional")}
         self._outputs = {entry["name"]: _dtype(entry) for entry in config["output"]}
-        _check_names("input", self._inputs, [node.name for node in self._session.get_inputs()])
+        offered = [*self._session.get_inputs(), *self._session.get_overridable_initializers()]
+        _check_names("input", self._inputs, [node.name for node in offered])
         _check_names("output", self._outputs, [node.name for node in self._session.get_outputs()])
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -55,14 +57,15 @@ class TritonPythonModel:
 
     def _feed(self, request: Any) -> dict[str, np.ndarray]:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-        return {name: tensors[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()}
+        given = {name: dtype for name, dtype in self._inputs.items() if name in tensors or name not in self._optional}
+        return {name: tensors[name].astype(dtype, copy=False) for name, dtype in given.items()}
 
     def _run(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
         results = self._session.run(list(self._outputs), feed)
         return [result.astype(dtype, copy=False) for result, dtype in zip(results, self._outputs.values(), strict=True)]
 
     def _run_joined(self, feeds: list[dict[str, np.ndarray]]) -> list[Any]:
-        joined = {name: np.concatenate([feed[name] for feed in feeds]) for name in self._inputs}
+        joined = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
         ends = np.cumsum([len(next(iter(feed.values()))) for feed in feeds])[:-1]
         parts = [np.split(result, ends) for result in self._run(joined)]
         return [self._response(list(results)) for results in zip(*parts, strict=True)]
