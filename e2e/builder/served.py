@@ -189,7 +189,11 @@ def shapes(server: grpc.InferenceServerClient, folder: Path) -> dict[str, Any]:
         decoded = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
         yuv = nv12(frame)
         back = cv2.cvtColor(yuv, cv2.COLOR_YUV2BGR_NV12)
-        chosen = {"confidence": np.float32([[0.5]]), "iou": np.float32([[0.3]]), "max_detections": np.int32([[9]])}
+        chosen = {
+            "confidence": np.array([[0.5]], np.float32),
+            "iou": np.array([[0.3]], np.float32),
+            "max_detections": np.array([[9]], np.int32),
+        }
         rgb = asked(server, "shapes_frames", {"frames": frame[np.newaxis]})
         strict = asked(server, "shapes_frames", {"frames": frame[np.newaxis], **chosen})
         planes = asked(server, "planes_frames", {"frames": yuv[np.newaxis]})
