@@ -46,6 +46,38 @@ def test_plan_foretells_what_the_operator_would_do_and_exit_code_3_says_so(said)
     assert (code, "2g.20gb: its p99 is 20.0 ms at best, the objective 12 ms" in " ".join(out.split())) == (3, True)
 
 
+def test_plan_says_what_the_slices_cost_now_and_then(said) -> None:
+    cost = json.loads(said("plan", "-o", "json")[1])["cost"]
+    # Of eight memory slices at 4 an hour: now 1 + 4, then 2 × 1 + 2 + 4.
+    assert cost == {"now": 2.5, "then": 4.0, "unit": "an hour"}
+    assert "cost: 2.5 now, then 4 an hour" in said("plan")[1]
+    unpriced = files.snapshot(pools=[])
+    assert "cost: 0.625 now, then 1 GPUs' worth of slices" in said("plan", document=unpriced)[1]
+
+
+def test_the_budget_for_little_movement_is_a_percentage(said, capsys) -> None:
+    tight, loose = (said("simulate", "--slack", told, "-o", "json")[1] for told in ("0", "100"))
+    costs = [json.loads(told)["pools"][0]["cost"] for told in (tight, loose)]
+    assert costs[0] == json.loads(tight)["pools"][0]["lowerBound"]
+    assert costs[1] <= 2 * costs[0]
+    for wrong in ("-1", "101", "much", "nan"):
+        with pytest.raises(SystemExit):
+            said("simulate", "--slack", wrong)
+        assert "is no percentage; give a number from 0 to 100" in capsys.readouterr().err
+
+
+def test_little_movement_is_what_the_budget_allows(said) -> None:
+    """Two replicas of another kind than the cheapest stay where they are if that costs no GPU more."""
+    slots = [{"profile": "2g.20gb", "start": at, "owner": "fleet", "deployment": "cams/gate"} for at in (0, 2)]
+    seen = files.snapshot(
+        nodes=[files.node(slices={}, gpus=[{"index": 0, "layout": slots}], gpuCount=1)],
+        deployments=[files.deployment("gate", 85, 100, {"2g.20gb": 2})],
+    )
+    code, out, _ = said("plan", "--layouts", "free", "-o", "json", document=seen)
+    (pool,) = json.loads(out)["pools"]
+    assert (code, pool["cost"], pool["steps"], pool["unreached"]) == (0, 4.0, [], [])
+
+
 def test_plan_of_what_already_is_changes_nothing(said) -> None:
     settled = files.snapshot(deployments=[files.deployment("gate", 20, 100, {"1g.10gb": 1})])
     code, out, _ = said("plan", document=settled)

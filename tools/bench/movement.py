@@ -135,18 +135,23 @@ def moved(today: Sequence[GpuState], goal: Mapping[str, Holding]) -> Counter[str
 
 
 def judge(rows: Sequence[MovementRow]) -> list[str]:
-    """Say where little movement is not little, or costs more than a hundredth in GPUs."""
-    by = {(row.seed, row.policy): row for row in rows}
-    missed = []
-    for seed in sorted({row.seed for row in rows}):
-        plain, ours = by[seed, POLICIES[1]], by[seed, POLICIES[2]]
-        for what in ("slices", "replicas"):
-            theirs, mine = (_total(row, what) for row in (plain, ours))
-            if mine > theirs / 4:
-                missed.append(f"movement, seed {seed}: {mine} {what}, from nothing {theirs}: more than a quarter")
-        if ours.gpus > plain.gpus * 1.01:
-            missed.append(f"movement, seed {seed}: {ours.gpus:.1f} GPUs on average, from nothing {plain.gpus:.1f}")
-    return missed
+    """Say where little movement is not little, or costs more than a hundredth in GPUs: each day, and all together."""
+    seeds = sorted({row.seed for row in rows})
+    days = {f"seed {seed}": [row for row in rows if row.seed == seed] for seed in seeds}
+    return [
+        f"movement, {day}: {words}" for day, mine in (days | {"all days": list(rows)}).items() for words in _lost(mine)
+    ]
+
+
+def _lost(rows: Sequence[MovementRow]) -> Iterator[str]:
+    plain, ours = ([row for row in rows if row.policy == policy] for policy in POLICIES[1:])
+    for what in ("slices", "replicas"):
+        theirs, mine = (sum(_total(row, what) for row in side) for side in (plain, ours))
+        if mine > theirs / 4:
+            yield f"{mine} {what}, from nothing {theirs}: more than a quarter"
+    theirs, mine = (sum(row.gpus for row in side) / len(side) for side in (plain, ours))
+    if mine > theirs * 1.01:
+        yield f"{mine:.1f} GPUs on average, from nothing {theirs:.1f}"
 
 
 def _total(row: MovementRow, what: str) -> int:
