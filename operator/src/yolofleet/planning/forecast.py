@@ -5,7 +5,7 @@ Pure and bounded: a few looks, the peaks of five minutes, four days in five-minu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from yolofleet.planning import arrivals, daily, headroom
 from yolofleet.planning.arrivals import Arrivals
@@ -92,10 +92,16 @@ def after(known: Forecast, at: float, fps: float, *, clock_s: float, worth: Slic
     weight = 1 - 0.5 ** (elapsed / headroom.HALF_LIFE_S) if fades else elapsed / (known.seen_s + elapsed)
     usual = known.usual_fps if gap else known.usual_fps + weight * (fps - known.usual_fps)
     bases = _bases(moved, profile, clock_s, worth)
-    peaks = tuple(_peaks(() if gap else old, at, base) for old, base in zip(known.peaks, bases, strict=True))
+    peaks = _all_peaks(((),) * VIEWS if gap else known.peaks, at, bases)
     seen_s = known.seen_s if gap else known.seen_s + elapsed
-    fresh = Forecast(moved, at if gap else known.since, usual, seen_s, peaks, profile, known.shadows, bases)
-    return fresh if gap else replace(fresh, shadows=_priced(fresh, elapsed, worth, prices))
+    since, shadows = at if gap else known.since, known.shadows
+    if not gap:
+        choice, view = CHOICES[shadows.chosen], headroom.view_of(shadows)
+        by_view = tuple(_largest(told, at, choice.window_s) for told in peaks)
+        by_window = tuple(_largest(peaks[view], at, length) for length in WINDOWS_S)
+        look = headroom.Look(at, elapsed, fps, usual, bases, by_view, by_window)
+        shadows = headroom.chosen(headroom.seen(shadows, look, _market(usual, worth, prices)), at)
+    return Forecast(moved, since, usual, seen_s, peaks, profile, shadows, bases)
 
 
 def _bases(moved: Arrivals, profile: Profile, clock_s: float, worth: Slice) -> tuple[float, ...]:
@@ -106,10 +112,21 @@ def _bases(moved: Arrivals, profile: Profile, clock_s: float, worth: Slice) -> t
     return (moved.fps, rising, max(moved.fps, usual), max(rising, usual))
 
 
+def _all_peaks(before: tuple[Peaks, ...], at: float, bases: tuple[float, ...]) -> tuple[Peaks, ...]:
+    """Return the peaks of all views; most of the time they are the same ones."""
+    if before.count(before[0]) == VIEWS and bases.count(bases[0]) == VIEWS:
+        return (_peaks(before[0], at, bases[0]),) * VIEWS
+    return tuple(_peaks(old, at, base) for old, base in zip(before, bases, strict=True))
+
+
 def _peaks(peaks: Peaks, at: float, fps: float) -> Peaks:
     """Keep falling peaks of the longest window: each is the largest since its time."""
-    past = at - WINDOWS_S[-1]
-    return (*(peak for peak in peaks if peak[1] > fps and peak[0] >= past), (at, fps))
+    past, first, last = at - WINDOWS_S[-1], 0, len(peaks)
+    while last and peaks[last - 1][1] <= fps:
+        last -= 1
+    while first < last and peaks[first][0] < past:
+        first += 1
+    return (*peaks[first:last], (at, fps))
 
 
 def _largest(peaks: Peaks, at: float, window_s: float) -> float:
@@ -120,21 +137,9 @@ def _largest(peaks: Peaks, at: float, window_s: float) -> float:
     return 0.0
 
 
-def _priced(known: Forecast, elapsed: float, worth: Slice, prices: Prices) -> Shadows:
-    whole = known.usual_fps / worth.replica_fps
-    market = Market(worth.replica_fps, worth.target, worth.start_s, prices.overload_s * whole, prices.change_s * whole)
-    at, shadows = known.at, known.shadows
-    window = known.choice.window_s
-    look = headroom.Look(
-        at=at,
-        elapsed_s=elapsed,
-        fps=known.arrivals.looks[-1][1],
-        usual_fps=known.usual_fps,
-        bases=known.bases,
-        peaks=tuple(_largest(told, at, window) for told in known.peaks),
-        by_window=tuple(_largest(known.peaks[headroom.view_of(shadows)], at, length) for length in WINDOWS_S),
-    )
-    return headroom.chosen(headroom.seen(shadows, look, market), at)
+def _market(usual_fps: float, worth: Slice, prices: Prices) -> Market:
+    whole = usual_fps / worth.replica_fps
+    return Market(worth.replica_fps, worth.target, worth.start_s, prices.overload_s * whole, prices.change_s * whole)
 
 
 def wanted(known: Forecast, *, worth: Slice, floor_fps: float = 0.0) -> Wanted:

@@ -136,40 +136,52 @@ def _terms(chosen: int) -> tuple[Vector, Vector, NDArray[np.bool_]]:
     return share, share + band, grows
 
 
-def _counts(chosen: int, usual: float, fps: Vector, peaks: Vector, per_replica: float) -> Counts:
-    """Return `count` of all choices, and of the chosen one for each view."""
+def _counts(chosen: int, usual: float, seen: NDArray[np.float64], per_replica: float) -> Counts:
+    """Return `count` of all choices, and of the chosen one for each view; `seen` are what arrives, and the peaks."""
     share, most, grows = _terms(chosen)
-    scale = np.where(grows, np.sqrt(usual * fps), usual)
-    peak_scale = np.where(grows, np.sqrt(usual * peaks), usual)
-    kept = np.minimum(peaks + share * peak_scale, fps + most * scale)
-    result: Counts = np.maximum(np.ceil(np.maximum(fps + share * scale, kept) / per_replica), 1.0)
+    scale = np.where(grows, np.sqrt(usual * seen), usual)
+    now, peak = seen + share * scale
+    result: Counts = np.minimum(peak, seen[0] + most * scale[0])
+    np.maximum(now, result, out=result)
+    result /= per_replica
+    np.ceil(result, out=result)
+    np.maximum(result, 1.0, out=result)
     return result
 
 
 def seen(known: Shadows, look: Look, market: Market) -> Shadows:
     """Let all choices pay for one look."""
     view = view_of(known)
-    base, peak = np.empty(_ALL), np.empty(_ALL)
-    base[:-VIEWS], base[-VIEWS:] = look.bases[view], look.bases
-    peak[:-VIEWS], peak[-VIEWS:] = np.array(look.by_window)[_WINDOW], look.peaks
-    counts = _counts(known.chosen, look.usual_fps, base, peak, market.replica_fps * market.target)
-    recent = sum(look.at - begun <= market.start_s for begun in known.begun)
+    told = np.empty((2, _ALL))
+    told[0, :-VIEWS], told[0, -VIEWS:] = look.bases[view], look.bases
+    told[1, :-VIEWS], told[1, -VIEWS:] = np.array(look.by_window)[_WINDOW], look.peaks
+    counts = _counts(known.chosen, look.usual_fps, told, market.replica_fps * market.target)
+    recent = 0
+    for begun in known.begun:
+        recent += look.at - begun <= market.start_s
     paid = counts.copy()
     if recent:
-        ready = known.blocks[:recent].min(axis=0)
-        paid += market.over_price * _over(look.fps, ready * market.replica_fps)
+        paid += market.over_price * _over(look.fps, known.blocks[:recent].min(axis=0), market.replica_fps)
     paid *= look.elapsed_s
     if market.change_price:
         paid += market.change_price * (counts != known.last)
     paid += known.cost * 0.5 ** (look.elapsed_s / HALF_LIFE_S)
-    blocks, begun = _remembered(known, look.at, counts, market.start_s)
-    return Shadows(paid, counts, blocks, begun, known.chosen, known.chosen_at, known.with_rise, known.with_day)
+    blocks, begun_at = _remembered(known, look.at, counts, market.start_s)
+    return Shadows(paid, counts, blocks, begun_at, known.chosen, known.chosen_at, known.with_rise, known.with_day)
 
 
-def _over(fps: float, carried: Vector) -> Vector:
+def _over(fps: float, ready: Counts, replica_fps: float) -> Vector:
     """Return the share of seconds in which more arrives than is carried: frames come by chance."""
+    least, most = ready.min(), ready.max()
+    if most - least >= _ALL:
+        return _chance(fps, ready * replica_fps)
+    share = _chance(fps, np.arange(least, most + 1) * replica_fps)  # few counts, many choices
+    return share[(ready - least).astype(np.intp)]
+
+
+def _chance(fps: float, carried: Vector) -> Vector:
     z = (fps - carried) / math.sqrt(max(fps, 1.0))
-    share: Vector = 0.5 * (1 + np.tanh(0.7978845608 * (z + 0.044715 * z**3)))
+    share: Vector = 0.5 * (1 + np.tanh(0.7978845608 * (z + 0.044715 * (z * z * z))))
     return share
 
 
@@ -181,7 +193,9 @@ def _remembered(
         blocks = known.blocks.copy()
         np.minimum(blocks[0], counts, out=blocks[0])
         return blocks, known.begun
-    return np.vstack((counts, known.blocks[:-1])), (at, *known.begun[:-1])
+    blocks = np.empty_like(known.blocks)
+    blocks[0], blocks[1:] = counts, known.blocks[:-1]
+    return blocks, (at, *known.begun[:-1])
 
 
 def view_of(known: Shadows) -> int:
