@@ -20,6 +20,10 @@ BENT = 1.5
 """Standard deviations below the line's end at which a rise is over: after a step the line would go on."""
 FARTHEST = 3.0
 """A rise goes on for at most so many times as much as it has risen."""
+STEADY_S = 18.0
+"""A rise that went on for so long is no step: what was foretold stands, though single looks bend by chance."""
+MISSED_S = 4.5
+"""For so long a rise may go unseen before it is over."""
 LEAST_FPS = 50.0
 GAP_S = 60.0
 
@@ -37,6 +41,15 @@ class Arrivals:
     def at(self) -> float:
         """Return when the last look was, in seconds."""
         return self.looks[-1][0]
+
+
+@dataclass(frozen=True, slots=True)
+class Rise:
+    """A rise that goes on: since when, when it was seen last, and the most that was foretold once it was steady."""
+
+    since: float
+    seen_at: float
+    foretold_fps: float = 0.0
 
 
 def first(at: float, fps: float) -> Arrivals:
@@ -78,6 +91,14 @@ def rise(known: Arrivals, ahead_s: float) -> float:
             risen = fps - known.looks[-run][1]
             more = max(more, end - known.fps + min(slope * ahead_s, FARTHEST * risen))
     return more
+
+
+def going_on(known: Rise | None, at: float, fps: float, *, rises: bool) -> Rise | None:
+    """Return the rise after another look, at which so much was foretold; None: there is none, or it is over."""
+    if known is None or at - known.seen_at > MISSED_S:
+        return Rise(at, at) if rises else None
+    most = max(known.foretold_fps, fps) if at - known.since >= STEADY_S else 0.0
+    return Rise(known.since, at if rises else known.seen_at, most)
 
 
 def _line(looks: tuple[tuple[float, float], ...]) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from yolofleet.planning import arrivals, daily, headroom
-from yolofleet.planning.arrivals import Arrivals
+from yolofleet.planning.arrivals import Arrivals, Rise
 from yolofleet.planning.daily import Profile
 from yolofleet.planning.headroom import CHOICES, VIEWS, WINDOWS_S, Choice, Market, Shadows, blank
 
@@ -37,6 +37,7 @@ class Forecast:
     profile: Profile = field(default_factory=Profile)
     shadows: Shadows = field(default_factory=blank)
     bases: tuple[float, ...] = (0.0,) * VIEWS
+    rise: Rise | None = None
 
     @property
     def at(self) -> float:
@@ -91,25 +92,34 @@ def after(known: Forecast, at: float, fps: float, *, clock_s: float, worth: Slic
     fades = known.seen_s > LEARNING_S
     weight = 1 - 0.5 ** (elapsed / headroom.HALF_LIFE_S) if fades else elapsed / (known.seen_s + elapsed)
     usual = known.usual_fps if gap else known.usual_fps + weight * (fps - known.usual_fps)
-    bases = _bases(moved, profile, clock_s, worth)
+    rise, bases = _bases(known.rise, moved, daily.expected(profile, clock_s, ahead_s=worth.start_s), worth)
     peaks = _all_peaks(((),) * VIEWS if gap else known.peaks, at, bases)
     seen_s = known.seen_s if gap else known.seen_s + elapsed
     since, shadows = at if gap else known.since, known.shadows
     if not gap:
-        choice, view = CHOICES[shadows.chosen], headroom.view_of(shadows)
-        by_view = tuple(_largest(told, at, choice.window_s) for told in peaks)
-        by_window = tuple(_largest(peaks[view], at, length) for length in WINDOWS_S)
-        look = headroom.Look(at, elapsed, fps, usual, bases, by_view, by_window)
+        look = _look(shadows, moved, usual, bases, peaks)
         shadows = headroom.chosen(headroom.seen(shadows, look, _market(usual, worth, prices)), at)
-    return Forecast(moved, since, usual, seen_s, peaks, profile, shadows, bases)
+    return Forecast(moved, since, usual, seen_s, peaks, profile, shadows, bases, rise)
 
 
-def _bases(moved: Arrivals, profile: Profile, clock_s: float, worth: Slice) -> tuple[float, ...]:
-    """Return what is planned for without headroom: plain, with the rise, with the usual day, with both."""
-    ahead = worth.start_s + moved.at - moved.looks[-2][0] if len(moved.looks) > 1 else worth.start_s
-    rising = moved.fps + arrivals.rise(moved, ahead)
-    usual = daily.expected(profile, clock_s, ahead_s=worth.start_s)
-    return (moved.fps, rising, max(moved.fps, usual), max(rising, usual))
+def _bases(known: Rise | None, moved: Arrivals, usual: float, worth: Slice) -> tuple[Rise | None, tuple[float, ...]]:
+    """Return the rise that goes on, and what is planned for: plain, with the rise, with the usual day, with both."""
+    at = moved.at
+    ahead = worth.start_s + at - moved.looks[-2][0] if len(moved.looks) > 1 else worth.start_s
+    more = arrivals.rise(moved, ahead)
+    rise = arrivals.going_on(known, at, moved.fps + more, rises=more > 0)
+    rising = max(moved.fps + more, rise.foretold_fps if rise else 0.0)
+    return rise, (moved.fps, rising, max(moved.fps, usual), max(rising, usual))
+
+
+def _look(
+    shadows: Shadows, moved: Arrivals, usual: float, bases: tuple[float, ...], peaks: tuple[Peaks, ...]
+) -> headroom.Look:
+    (before, _), (at, fps) = moved.looks[-2:]
+    view, window = headroom.view_of(shadows), CHOICES[shadows.chosen].window_s
+    by_view = tuple(_largest(told, at, window) for told in peaks)
+    by_window = tuple(_largest(peaks[view], at, length) for length in WINDOWS_S)
+    return headroom.Look(at, at - before, fps, usual, bases, by_view, by_window)
 
 
 def _all_peaks(before: tuple[Peaks, ...], at: float, bases: tuple[float, ...]) -> tuple[Peaks, ...]:
