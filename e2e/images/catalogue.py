@@ -15,7 +15,7 @@ from e2e.images.layers import make_layer
 from e2e.images.oci import Image, Layer
 from e2e.images.tritonserver import lay_out_tritonserver
 
-NAMES = ("pause", "operator", "triton", "builder")
+NAMES = ("pause", "operator", "triton", "triton-sleeping", "builder")
 IN_KIND = ("device-plugin",)  # a pod there; on the bare cluster the plugin is a process of this machine
 _HERE = Path(__file__).parent
 _LOCKS = REPOSITORY / "locks"
@@ -59,6 +59,7 @@ def build_images(names: Iterable[str] = NAMES) -> dict[str, Image]:
         "pause": _pause,
         "operator": _operator,
         "triton": _triton,
+        "triton-sleeping": _triton_sleeping,
         "builder": _builder,
         "device-plugin": _device_plugin,
         "versitygw": _versitygw,
@@ -130,6 +131,18 @@ def _triton() -> Image:
     layers.append(make_layer("tritonserver", key, below=layers, build=build))
     environment = _PYTHON_ENV | {"OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
     return Image(image_name("triton"), tuple(layers), environment)
+
+
+def _triton_sleeping() -> Image:
+    """Triton with a model of known speed; one small layer on top, so that a node takes in next to nothing."""
+    triton, model = _triton(), _HERE / "triton_sleeping" / "model.py"
+
+    def build(root: Path) -> None:
+        shutil.copy(model, root / "opt/tritonserver/backends/onnxruntime/model.py")
+
+    below = list(triton.layers)
+    layer = make_layer("triton-sleeping", _key(["triton-sleeping"], below, [model]), below=below, build=build)
+    return Image(image_name("triton-sleeping"), (*triton.layers, layer), triton.env)
 
 
 def _base() -> Layer:

@@ -132,11 +132,12 @@ def simulate(
     faults: Faults | None = None,
     learnt: tuple[float, ...] = (),
     trace: bool = False,
+    replica_fps: int = REPLICA_FPS,
 ) -> Outcome:
     """Run one day; it begins with as many replicas as its first minute needs."""
     arrives, faults = frames.tolist(), faults or Faults()
     meter = Meter([0, *accumulate(arrives)], starts_s=list(learnt))
-    replicas = _Replicas(ready=-(-max(arrives[:60]) // REPLICA_FPS))
+    replicas = _Replicas(ready=-(-max(arrives[:60]) // replica_fps))
     wanted = replicas.ready
     waiting, dropped, paid, changes = 0.0, 0.0, 0, 0
     over: list[int] = []
@@ -157,9 +158,9 @@ def simulate(
                 wanted = told
                 replicas.scale(wanted, second, starts_s[second])
         paid += replicas.ready + len(replicas.starting)
-        carried = SATURATION * REPLICA_FPS * replicas.ready
+        carried = SATURATION * replica_fps * replicas.ready
         waiting = max(0.0, waiting + new - carried)
-        if new > REPLICA_FPS * replicas.ready or waiting > QUEUE_S * carried:
+        if new > replica_fps * replicas.ready or waiting > QUEUE_S * carried:
             over.append(second)
         dropped += max(0.0, waiting - DROPPED_S * carried)
         waiting = min(waiting, DROPPED_S * carried)

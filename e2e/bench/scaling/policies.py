@@ -122,6 +122,7 @@ class Ours:
     every_s: int = LOOK_S
     target: float = 1.0
     warm: int = 0
+    replica_fps: int = REPLICA_FPS
     known: Forecast | None = None
     day: int = 0
 
@@ -129,7 +130,7 @@ class Ours:
         if meter.now == 0:
             return None
         clock = float(self.day * 86_400 + meter.now)
-        worth = Slice(float(REPLICA_FPS), self.target, meter.start_s)
+        worth = Slice(float(self.replica_fps), self.target, meter.start_s)
         fps = meter.fps(self.every_s)
         if self.known is None:
             self.known = forecast.begun(clock, fps)

@@ -168,7 +168,14 @@ def pod(obj: Object) -> PodView:
         uid=meta.get("uid", ""),
         ip=status.get("podIP") or "",
         start_s=_start_s(meta, status, conditions.get("Ready", {})),
+        unborn=conditions.get("Ready", {}).get("status") != "True" and not _started(status),
     )
+
+
+def _started(status: Object) -> bool:
+    """Tell whether Triton ever passed its startup probe, as far as anybody knows."""
+    told = status.get("containerStatuses") or []
+    return any(container.get("started") or container.get("restartCount") for container in told)
 
 
 def _start_s(meta: Object, status: Object, ready: Object) -> float | None:

@@ -73,14 +73,18 @@ class Scraper:
         self._activity = activity
         self._clock = clock
         self._pods: dict[tuple[str, str], _Pod] = {}
+        self._unborn: dict[tuple[str, str], float] = {}
         self._whole_since: dict[Name, float] = {}
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._looked_at = 0.0
 
     async def look(self, session: aiohttp.ClientSession, views: Iterable[DeploymentView]) -> None:
         """Ask all pods of these deployments once; forget the pods of others."""
+        views = list(views)
         wanted = {(view.namespace, pod.uid): (view, pod) for view in views for pod in view.pods if _asked(pod)}
         self._pods = {key: known for key, known in self._pods.items() if key in wanted}
+        young = {(view.namespace, pod.uid): self._clock() for view in views for pod in view.pods if pod.unborn}
+        self._unborn = {key: at for key, at in self._unborn.items() if key in wanted} | young
         await asyncio.gather(*(self._ask(session, key, *told) for key, told in wanted.items()))
         self._looked_at = self._clock()
         names = {(view.namespace, view.name): view for view, _ in wanted.values()}
@@ -95,6 +99,8 @@ class Scraper:
         self, session: aiohttp.ClientSession, key: tuple[str, str], view: DeploymentView, pod: PodView
     ) -> None:
         known = self._pods.setdefault(key, _Pod(asked=self._clock()))
+        if (unborn := self._unborn.pop(key, None)) is not None:
+            known.looks.append((unborn, Counters()))  # whose life began since: its counters began at zero
         if known.due > self._clock():
             return
         async with self._slots:

@@ -175,8 +175,9 @@ def _over(fps: float, ready: Counts, replica_fps: float) -> Vector:
     least, most = ready.min(), ready.max()
     if most - least >= _ALL:
         return _chance(fps, ready * replica_fps)
-    share = _chance(fps, np.arange(least, most + 1) * replica_fps)  # few counts, many choices
-    return share[(ready - least).astype(np.intp)]
+    by_count = _chance(fps, np.arange(least, most + 1) * replica_fps)  # few counts, many choices
+    share: Vector = by_count[(ready - least).astype(np.intp)]
+    return share
 
 
 def _chance(fps: float, carried: Vector) -> Vector:

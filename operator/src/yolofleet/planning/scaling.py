@@ -107,7 +107,7 @@ def _learnt(view: DeploymentView, known: Forecast | None, capacity: Capacity | N
         return None
     from yolofleet.planning import priced
 
-    return priced.learnt(view, known, capacity, whole=not unseen(view), now=now)
+    return priced.learnt(view, known, capacity, whole=not hidden(view), now=now)
 
 
 def remembered(view: DeploymentView) -> Memory:
@@ -189,7 +189,7 @@ def by_forecast(view: DeploymentView, figures: Figures, capacity: Capacity, know
     """Return (what arrives + its rise + a headroom at its price) ÷ (capacity × target), and what its window keeps."""
     from yolofleet.planning import priced
 
-    told = priced.wanted(view, known, capacity, whole=not unseen(view), declared=_counted(view, figures))
+    told = priced.wanted(view, known, capacity, whole=not hidden(view), declared=_counted(view, figures))
     parts = [f"demand {_fps(told.base_fps - told.rise_fps)} fps {told.origin}"]
     parts += [f"rise {_fps(told.rise_fps)}"] if told.rise_fps >= 1 else []
     parts += [f"headroom {_fps(told.headroom_fps)}"]
@@ -239,12 +239,22 @@ def by_queue(view: DeploymentView) -> Need | None:
 
 
 def unseen(view: DeploymentView) -> tuple[str, ...]:
-    """Return why the load is not seen whole: ready pods without signals, and pods that may have been lost."""
+    """Return why nothing may go down: ready pods without signals, and pods that are not there yet, or no longer."""
+    return (*_silent(view), *(f"pod {pod.name}: it is not ready" for pod in view.pods if _lost(pod)))
+
+
+def hidden(view: DeploymentView) -> tuple[str, ...]:
+    """Return why the load is not seen whole; a replica that never served yet hides none."""
+    lost = (pod for pod in view.pods if _lost(pod) and not pod.unborn)
+    return (*_silent(view), *(f"pod {pod.name}: it is not ready" for pod in lost))
+
+
+def _silent(view: DeploymentView) -> tuple[str, ...]:
     ready = {pod.name for pod in view.pods if pod.ready and not pod.terminating}
     known = {replica.pod for replica in view.signals.replicas} if view.signals else set()
     silent = view.signals.missing if view.signals else ()
     unasked = tuple(f"pod {name}: not asked yet" for name in sorted(ready - known))
-    return (*silent, *unasked, *(f"pod {pod.name}: it is not ready" for pod in view.pods if _lost(pod)))
+    return (*silent, *unasked)
 
 
 def _lost(pod: PodView) -> bool:

@@ -103,7 +103,10 @@ class EngineView:
 
 @dataclass(frozen=True)
 class PodView:
-    """A serving pod: ready, or why not; `start_s` is what it took from its making until it served."""
+    """A serving pod: ready, or why not; `start_s` is what it took from its making until it served.
+
+    `unborn`: it never served yet, so no load can be hidden in it.
+    """
 
     name: str
     profile: str
@@ -116,6 +119,7 @@ class PodView:
     uid: str = ""
     ip: str = ""
     start_s: float | None = None
+    unborn: bool = False
 
 
 @dataclass(frozen=True)
