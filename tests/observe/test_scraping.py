@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 import pytest
@@ -206,6 +206,15 @@ async def test_a_pod_that_goes_counts_while_it_answers_and_is_not_missed_after(w
     for _ in range(4):
         told = await world.look(gate, 4.0)
     assert (told.served_fps, told.missing) == (0, ())
+
+
+async def test_a_pod_that_was_seen_before_it_served_counts_from_its_first_answer(world: World) -> None:
+    world.tritons["p0"].frames, loads = 0, replace(pod("p0"), ready=False, unborn=True)
+    assert await world.look(replace(view(), pods=(loads,))) is None
+    world.tritons["p0"].frames = 60
+    told = await world.look(view("p0"))
+    assert told.missing == ()
+    assert (told.recent_fps, told.served_fps) == (30.0, 30.0)
 
 
 async def test_pods_that_load_are_not_asked(world: World) -> None:

@@ -40,6 +40,25 @@ def test_a_step_is_no_rise_once_it_stands_and_the_level_is_there_at_once() -> No
     assert arrivals.rise(stepped, 20.0) == 0.0
 
 
+def test_a_steady_rise_keeps_what_was_foretold_though_single_looks_bend() -> None:
+    rise, most = None, 0.0
+    for step in range(30):
+        bends = step in (12, 15)
+        rise = arrivals.going_on(rise, 2.0 * step, 1000.0 + (0 if bends else 100.0 * step), rises=not bends)
+        assert rise.foretold_fps >= most
+        most = rise.foretold_fps
+    assert most == 1000.0 + 2900.0
+    assert arrivals.going_on(rise, 60.0, 500.0, rises=False).foretold_fps == most
+    assert arrivals.going_on(rise, 64.0, 500.0, rises=False) is None
+
+
+def test_the_first_looks_of_a_rise_leave_nothing_behind_as_it_may_be_a_step() -> None:
+    rise = None
+    for step, foretold in enumerate((9000.0, 9000.0, 3000.0, 3000.0)):
+        rise = arrivals.going_on(rise, 2.0 * step, foretold, rises=True)
+    assert rise.foretold_fps == 0.0
+
+
 def test_chance_is_no_rise() -> None:
     rng = np.random.default_rng(1)
     known, rises = arrivals.first(0.0, 1500.0), 0
@@ -192,6 +211,16 @@ def test_a_lost_or_wrong_signal_lowers_nothing_and_two_decisions_later_all_is_ri
     assert 16 <= after[1].replicas <= 26, "as many as the double needs"
     _, same = follow(view, [800.0] * 2, start=230)
     assert same[1].replicas == stood
+
+
+def test_learning_goes_on_while_a_replica_starts_and_stands_still_when_one_was_lost() -> None:
+    view, _ = follow(world(PRICED, replicas=9), [800.0] * 200)
+    signals = looked(400.0, *[80.0] * view.groups[0].replicas)
+    for unborn, until in ((True, 400.0), (False, 398.0)):
+        more = (*view.pods, pod("late", ready=False, unborn=unborn))
+        told = decided(replace(view, pods=more, signals=signals), at=NOW + timedelta(seconds=400))
+        assert told.memory.forecast.at == until
+    assert told.replicas == view.groups[0].replicas
 
 
 def test_where_one_pod_is_missing_the_others_may_still_raise() -> None:

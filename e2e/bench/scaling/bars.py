@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from e2e.bench.bars import Bar
 from e2e.bench.scaling.flashes import Flash
 from e2e.bench.scaling.rows import START_S, Mean, Row, by_setting, mean_of
-from e2e.bench.scaling.settings import FEW_CHANGES_S, KPA_DEFAULT, OURS, PRICE_S, Setting, ours
+from e2e.bench.scaling.settings import FEW_CHANGES, KPA_DEFAULT, OURS, PRICE_S, Setting, ours
 from e2e.bench.scaling.traces import FORECASTABLE, TUNED_ON
 
 STEP_MORE_S = 3.0
@@ -29,7 +29,7 @@ def bars(rows: Sequence[Row], tuned: Iterable[Setting], flashes: Iterable[Flash]
     yield from _pair("the forecastable five", seen(ours(PRICE_S), names=FORECASTABLE), 0.10, 1.13)
     yield from _pair("start 5 s", seen(ours(PRICE_S), 5), 0.20, 1.13)
     yield from _pair("start 60 s", seen(ours(PRICE_S), 60), 0.60, 1.20)
-    few = seen(ours(PRICE_S, FEW_CHANGES_S))
+    few = seen(ours(*FEW_CHANGES))
     yield from _pair("few changes", few, 0.40, 1.20)
     if few is not None:
         yield Bar("few changes: changes an hour", few.changes, MOST_CHANGES)

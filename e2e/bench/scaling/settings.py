@@ -11,7 +11,7 @@ from e2e.bench.scaling.policies import Hpa, Kpa, Ours
 from yolofleet.planning.forecast import Prices
 
 PRICE_S = 50
-FEW_CHANGES_S = 8
+FEW_CHANGES = (30, 8)
 OURS = "yolofleet"
 
 
