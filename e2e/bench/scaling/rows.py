@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import mean
 
 from e2e.bench.scaling.plant import Outcome, Policy, optimum, simulate, start_times
 from e2e.bench.scaling.policies import Ours
 from e2e.bench.scaling.settings import OURS, Setting
-from e2e.bench.scaling.traces import Trace, make
+from e2e.bench.scaling.traces import HISTORY_DAYS, Trace, make
+from e2e.cache import digest_of
+from yolofleet.planning import forecast
 
 START_S = 20
 
@@ -70,14 +74,55 @@ def row(trace: Trace, setting: Setting, start_s: int) -> Row:
     return Row(trace.name, trace.seed, *setting.key, start_s, *figures, round(told.changes_per_hour, 1))
 
 
-def run(settings: Iterable[Setting], names: Iterable[str], seeds: Iterable[int], start_s: int = START_S) -> list[Row]:
-    told = []
-    chosen = list(settings)
-    learns = any(setting.policy == OURS for setting in chosen)
-    for name, seed in itertools.product(names, seeds):
-        trace = make(name, seed) if learns else make(name, seed, history_days=0)
-        told += [row(trace, setting, start_s) for setting in chosen]
-    return told
+@dataclass
+class Book:
+    """Rows by what they are of, written down one by one, so that a run that was stopped goes on where it was.
+
+    Rows of other code count for nothing.
+    """
+
+    path: Path
+    known: dict[tuple[str, int, str, str, int], Row] = field(default_factory=dict)
+    code: str = field(default_factory=lambda: digest_of(files=_sources()))
+
+    def read(self) -> Book:
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        for line in map(json.loads, lines):
+            if line.pop("code") == self.code:
+                self._keep(Row(**line))
+        return self
+
+    def run(
+        self, settings: Iterable[Setting], names: Iterable[str], seeds: Iterable[int], start_s: int = START_S
+    ) -> list[Row]:
+        """Return a row of each setting on each trace; those that are not known yet are made."""
+        told, chosen = [], list(settings)
+        for name, seed in itertools.product(names, seeds):
+            new = [setting for setting in chosen if (name, seed, *setting.key, start_s) not in self.known]
+            if new:
+                learns = any(setting.policy == OURS for setting in new)
+                trace = make(name, seed, history_days=HISTORY_DAYS if learns else 0)
+                for setting in new:
+                    self._write(row(trace, setting, start_s))
+            told += [self.known[name, seed, *setting.key, start_s] for setting in chosen]
+        return told
+
+    def _write(self, told: Row) -> None:
+        self._keep(told)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as out:
+            out.write(json.dumps(asdict(told) | {"code": self.code}) + "\n")
+
+    def _keep(self, told: Row) -> None:
+        self.known[told.trace, told.seed, told.policy, told.setting, told.start_s] = told
+
+
+def _sources() -> list[Path]:
+    """Return the code that rows are made by: the simulator's, and what the operator decides with."""
+    names = ("plant.py", "policies.py", "rows.py", "settings.py", "traces.py")
+    mine = [Path(__file__).parent / name for name in names]
+    decides = ("arrivals.py", "daily.py", "forecast.py", "headroom.py")
+    return [*mine, *(Path(forecast.__file__).parent / name for name in decides)]
 
 
 def mean_of(rows: Iterable[Row], names: Iterable[str]) -> Mean | None:
