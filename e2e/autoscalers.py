@@ -21,14 +21,14 @@ PORT = 6443
 
 
 @contextmanager
-def metrics_api(fleet: Fleet) -> Iterator[None]:
-    """Offer the operator's metrics as the cluster's external metrics while the block runs."""
+def metrics_api(fleet: Fleet, page: str = PAGE) -> Iterator[None]:
+    """Offer a Prometheus page, the operator's or another, as the cluster's external metrics while the block runs."""
     name, labelled = {"name": "metrics-api"}, {"labels": {"app": "metrics-api"}}
     files = {"server.py": SERVER.read_text(), "pair.pem": certificate()}
     service = {"selector": {"app": "metrics-api"}, "ports": [{"port": 443, "targetPort": PORT}]}
     fleet.apply(
         {"apiVersion": "v1", "kind": "Secret", "metadata": name, "stringData": files},
-        {"apiVersion": "v1", "kind": "Pod", "metadata": name | labelled, "spec": server_pod()},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": name | labelled, "spec": server_pod(page)},
         {"apiVersion": "v1", "kind": "Service", "metadata": name, "spec": service},
         registration(fleet.namespace),
     )
@@ -49,13 +49,13 @@ def certificate() -> str:
         return key.read_text() + signed.read_text()
 
 
-def server_pod() -> Object:
+def server_pod(page: str) -> Object:
     """Return the spec of the metrics API's pod."""
     container = {
         "name": "server",
         "image": image_name("operator"),
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", "/server/server.py", "--certificate", "/server/pair.pem", "--page", PAGE],
+        "command": ["python3", "/server/server.py", "--certificate", "/server/pair.pem", "--page", page],
         "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
         "securityContext": NO_RIGHTS,
         "volumeMounts": [{"name": "server", "mountPath": "/server", "readOnly": True}],

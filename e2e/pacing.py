@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from statistics import median
 from typing import Any
@@ -30,6 +30,10 @@ PRICE_S = 50
 OBJECTIVE_MS = 1000
 LATE_S = 6
 """A decision of the one may come so much later than of the other: looks are two seconds apart, rates take three."""
+BEFORE_S = 100
+"""What the simulator lives through before, at the first rate: its day begins with what its first minute needs."""
+PROOF_S = 30
+"""And so much later it may go down: the operator wants all replicas seen for that long first, a simulation does not."""
 SLEEPING: Object = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}, "maxBatchSize": 1}
 
 
@@ -145,9 +149,10 @@ def steps(*levels: tuple[int, int]) -> list[int]:
 def simulated(frames: Sequence[int], start_s: float, bounds: Bounds) -> list[int]:
     """Return the replicas that the simulator's run of the same trace wants, second by second."""
     policy = Ours(Prices(float(PRICE_S)), target=TARGET_PERCENT / 100, warm=bounds.warm, replica_fps=REPLICA_FPS)
-    seconds = [max(1, round(start_s))] * len(frames)
-    told = simulate(np.array(frames), policy, starts_s=seconds, learnt=(start_s,), trace=True, replica_fps=REPLICA_FPS)
-    return [min(max(count, bounds.least), bounds.most) for count in told.counts]
+    lived = np.array([*[frames[0]] * BEFORE_S, *frames])
+    starts_s = [max(1, round(start_s))] * len(lived)
+    told = simulate(lived, policy, starts_s=starts_s, learnt=(start_s,), trace=True, replica_fps=REPLICA_FPS)
+    return [min(max(count, bounds.least), bounds.most) for count in told.counts[BEFORE_S:]]
 
 
 def apart(sights: Sequence[Sight], began: float, counts: Sequence[int], since_s: int) -> list[tuple[int, int, int]]:
@@ -155,10 +160,11 @@ def apart(sights: Sequence[Sight], began: float, counts: Sequence[int], since_s:
     found = []
     for sight in sights:
         second = int(sight.at - began)
-        if second < since_s:
+        if not since_s <= second < len(counts):
             continue
         near = counts[max(0, second - LATE_S) : second + LATE_S + 1]
-        if near and not min(near) - 1 <= sight.desired <= max(near) + 1:
+        earlier = counts[max(0, second - LATE_S - PROOF_S) : second + LATE_S + 1]
+        if not min(near) - 1 <= sight.desired <= max(earlier) + 1:
             found.append((second, sight.desired, counts[second]))
     return found
 
@@ -171,3 +177,12 @@ def turns(sights: Sequence[Sight]) -> int:
 
 def start_s_of(watch: Watch) -> float:
     return median(watch.starts_s.values())
+
+
+def keep(sights: Sequence[Sight], began: float, frames: Sequence[int], counts: Sequence[int]) -> None:
+    """Write down what was seen, for whoever wants to look at it."""
+    seen = [{"second": round(sight.at - began, 1), **asdict(sight)} for sight in sights]
+    folder = ROOT / "out/e2e"
+    folder.mkdir(parents=True, exist_ok=True)
+    told = {"frames": list(frames), "simulated": list(counts), "sights": seen}
+    (folder / f"pacing-{len(frames)}.json").write_text(json.dumps(told, indent=1))
