@@ -49,7 +49,8 @@ class S3Settings(_Section):
     """An S3 store, with a folder for each namespace.
 
     Builds and the operator ask `endpoint`, serving pods `read_endpoint` (absent: the same) with the Secret
-    `read_secret` of their own namespace. The operator's own credential is mounted into its pod.
+    `read_secret` of their own namespace. The operator's own credential is mounted into its pod. What nobody has used
+    for `retention_seconds` is removed, and beyond `quota_gib` (0: none) sooner.
     """
 
     endpoint: Annotated[str, Field(pattern=ENDPOINT)] | None = None
@@ -59,6 +60,9 @@ class S3Settings(_Section):
     prefix: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*/)*$", max_length=256)] | None = None
     read_secret: Annotated[str, Field(min_length=1, max_length=253)] = "yolofleet-store-read"  # noqa: S105 - a name
     write_secret: Annotated[str, Field(max_length=253)] | None = None
+    sweep_seconds: Seconds = 600
+    retention_seconds: Annotated[int, Field(ge=600, le=365 * 86_400)] = 14 * 86_400
+    quota_gib: Annotated[int, Field(ge=0, le=1_000_000)] = Field(default=0, alias="quotaGiB")
 
 
 class StoreSettings(_Section):

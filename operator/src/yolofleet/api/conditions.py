@@ -58,6 +58,7 @@ class Reason(StrEnum):
     # YoloEngine
     QUEUED = "Queued"
     STORE_UNAVAILABLE = "StoreUnavailable"
+    STORE_FULL = "StoreFull"
     PUBLISHED = "Published"
     VERIFIED = "Verified"
     BACKING_OFF = "BackingOff"

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import datetime
+from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
 from yolofleet.api.build import Artifact
 from yolofleet.api.store import GRANTED_FILES, MANIFEST, MAX_MANIFEST_BYTES, Bucket, Contents, Grant, Published
 from yolofleet.errors import StoreError
-from yolofleet.objects import Content, Credential, Objects
+from yolofleet.objects import Content, Credential, Entry, Objects
+from yolofleet.planning.sweeping import Deletion, Place, StoredObject, Survey
+
+LAYOUT = re.compile(
+    r"([a-z0-9][a-z0-9-]{0,62})/([a-f0-9]{64})/(?:([A-Za-z0-9][A-Za-z0-9-]*)/)?[A-Za-z0-9][A-Za-z0-9_.-]*"
+)
+"""Below the prefix: namespace, key, attempt and file; what looks otherwise is somebody else's."""
 
 
 class FalseReportError(Exception):
@@ -35,12 +44,22 @@ class EngineStore:
     def __init__(self, bucket: Bucket, credential: Callable[[], Credential]) -> None:
         self._bucket = bucket
         self._credential = credential
+        self._locks: WeakValueDictionary[Place, asyncio.Lock] = WeakValueDictionary()
+        self._named: dict[tuple[str, datetime], str | None] = {}
+
+    def _alone(self, place: Place) -> asyncio.Lock:
+        """Return the lock under which a key is granted, confirmed or removed: never two of these at once."""
+        return self._locks.setdefault(place, asyncio.Lock())
 
     def _objects(self, namespace: str) -> Objects:
         return Objects(self._bucket.of_namespace(namespace), self._credential())
 
     async def grant(self, attempt: Attempt, *, seconds: int) -> Grant:
         """Return what an attempt may do for so many seconds; StoreError where the store can't be asked."""
+        async with self._alone((attempt.namespace, attempt.key)):
+            return await self._granted(attempt, seconds)
+
+    async def _granted(self, attempt: Attempt, seconds: int) -> Grant:
         objects, key = self._objects(attempt.namespace), attempt.key
         found = await objects.get(objects.bucket.manifest_of(key), limit=MAX_MANIFEST_BYTES)
         places = [objects.bucket.file_of(key, attempt.name, name) for name in GRANTED_FILES]
@@ -71,6 +90,10 @@ class EngineStore:
         A manifest appears under the key only here, only when each of its files is there in its full size, and only
         where there is none, or in the place of the damaged one that the attempt was told of.
         """
+        async with self._alone((attempt.namespace, attempt.key)):
+            return await self._confirmed(attempt, told)
+
+    async def _confirmed(self, attempt: Attempt, told: Artifact) -> Artifact:
         objects = self._objects(attempt.namespace)
         name = objects.bucket.manifest_of(attempt.key)
         standing = await objects.get(name, limit=MAX_MANIFEST_BYTES)
@@ -88,6 +111,44 @@ class EngineStore:
         if await objects.put(name, brought.body, over=standing.etag if standing else None):
             return artifact
         raise StoreError(f"{objects.bucket.uri_of(attempt.key)} changed while it was written; it is looked at again")
+
+    async def survey(self, namespaces: Collection[str] = ()) -> Survey:
+        """Return all that lies in the store of these namespaces (empty: of all); what is no engine's is passed over."""
+        objects = Objects(self._bucket, self._credential())
+        found = [seen async for entry in objects.list(self._bucket.prefix) if (seen := self._stored(entry)) is not None]
+        mine = tuple(seen for seen in found if not namespaces or seen.place[0] in namespaces)
+        manifests = [seen for seen in mine if seen.attempt is None and seen.name.endswith(f"/{MANIFEST}")]
+        known = {at: self._named[at] for seen in manifests if (at := (seen.name, seen.modified)) in self._named}
+        for seen in manifests:
+            if (at := (seen.name, seen.modified)) not in known:
+                known[at] = await self._attempt_in(objects, seen.name)
+        self._named = known
+        return Survey(mine, {seen.place: known[(seen.name, seen.modified)] for seen in manifests})
+
+    def _stored(self, entry: Entry) -> StoredObject | None:
+        match = LAYOUT.fullmatch(entry.name.removeprefix(self._bucket.prefix))
+        if match is None:
+            return None
+        namespace, key, attempt = match.groups()
+        return StoredObject((namespace, key), attempt, entry.name, entry.size_bytes, entry.modified)
+
+    async def _attempt_in(self, objects: Objects, name: str) -> str | None:
+        content = await objects.get(name, limit=MAX_MANIFEST_BYTES)
+        try:
+            return None if content is None else Contents.model_validate_json(content.body).attempt
+        except ValidationError:
+            return None
+
+    async def discard(self, doomed: Deletion, still: Callable[[], bool]) -> bool:
+        """Remove what was decided on, if it is `still` so once nobody else can be at this key."""
+        async with self._alone(doomed.place):
+            if not still():
+                return False
+            objects = Objects(self._bucket, self._credential())
+            await objects.remove(doomed.names[:1])  # a manifest goes before its files
+            if len(doomed.names) > 1:
+                await objects.remove(doomed.names[1:])
+            return True
 
     async def _whole(self, objects: Objects, key: str, content: Content) -> Artifact:
         """Describe an engine whose files are all there; FalseReportError where one is not."""

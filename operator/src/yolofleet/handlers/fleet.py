@@ -19,6 +19,7 @@ from yolofleet.handlers.following import Follower
 from yolofleet.handlers.health import Health
 from yolofleet.handlers.metrics import Metrics
 from yolofleet.handlers.store_keeper import StoreKeeper
+from yolofleet.handlers.sweeper import Sweeper
 from yolofleet.kube import Kube, Resource
 from yolofleet.observe import progress
 from yolofleet.observe.audit import audit
@@ -133,6 +134,7 @@ class Fleet:
             tasks.create_task(self._audits())
             tasks.create_task(self._follow_builds())
             tasks.create_task(self._follower.run(self._kube))
+            tasks.create_task(Sweeper(self._settings, self.cache, self._store).run())
             if not self._settings.watch_namespaces:  # else its rights end before other people's pods
                 tasks.create_task(self._neighbours.run(self._kube, needed=lambda: bool(self._observer.curves)))
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from yolofleet.api.build import Artifact, BuildResult, Failure
+from yolofleet.api.conditions import Reason
 from yolofleet.api.store import CREDENTIAL_PATH, Grant
 from yolofleet.apply.engine_store import Attempt, EngineStore, FalseReportError
 from yolofleet.errors import StoreError
@@ -35,7 +36,8 @@ class StoreKeeper:
     """The S3 store of a fleet; with a store on claims it has nothing to do, and asks nobody."""
 
     def __init__(self, settings: Settings) -> None:
-        self._seconds = settings.builds.deadline_seconds + AFTER_DEADLINE_S
+        self.grant_seconds = settings.builds.deadline_seconds + AFTER_DEADLINE_S
+        self.full = ""
         self._away: tuple[float, str] = (0.0, "")
         self.store: EngineStore | None = None
         if settings.store.kind == "S3":
@@ -57,6 +59,8 @@ class StoreKeeper:
         starting = [planned for planned in decided.engines if planned.start]
         if self.store is None or not starting:
             return decided, {}
+        if self.full:
+            return _all_held(decided, self.full, now), {}
         made = await asyncio.gather(*(self._grant(self.store, planned, now) for planned in starting))
         grants = {
             _name(planned.view): told for planned, told in zip(starting, made, strict=True) if isinstance(told, Grant)
@@ -75,7 +79,7 @@ class StoreKeeper:
         if why := self._silence():
             return why
         try:
-            return await store.grant(Attempt(view.namespace, view.spec.key, attempt), seconds=self._seconds)
+            return await store.grant(Attempt(view.namespace, view.spec.key, attempt), seconds=self.grant_seconds)
         except StoreError as error:
             return self._heard(error)
 
@@ -103,6 +107,11 @@ class StoreKeeper:
         log.warning("the store refused", extra={"error": str(error)})
         self._away = (time.monotonic() + SILENCE_S, str(error))
         return str(error)
+
+
+def _all_held(decided: Plan, why: str, now: datetime) -> Plan:
+    held = (held_by_store(p.view, why, now, Reason.STORE_FULL) if p.start else p for p in decided.engines)
+    return replace(decided, engines=tuple(held))
 
 
 def _reporting(view: EngineView | None) -> EngineView | None:

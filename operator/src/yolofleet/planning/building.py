@@ -81,9 +81,9 @@ def _held(view: EngineView, reason: Reason, message: str, *, due: datetime | Non
     return EnginePlan(view, view.status, ready=False, reason=reason, message=message, due=due)
 
 
-def held_by_store(view: EngineView, why: str, now: datetime) -> EnginePlan:
-    """Return the step of an engine for which the store must be asked first, and does not answer."""
-    return _held(view, Reason.STORE_UNAVAILABLE, why, due=now + timedelta(seconds=QUEUE_RECHECK_S))
+def held_by_store(view: EngineView, why: str, now: datetime, reason: Reason = Reason.STORE_UNAVAILABLE) -> EnginePlan:
+    """Return the step of an engine for which the store must be asked first, and does not answer or has no room."""
+    return _held(view, reason, why, due=now + timedelta(seconds=QUEUE_RECHECK_S))
 
 
 def _published(view: EngineView, job: JobView) -> EnginePlan:
