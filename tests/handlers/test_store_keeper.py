@@ -10,7 +10,7 @@ import pytest
 
 from model_repo_builder.granted_store import GrantedStore
 from tests.fake_api_server import FakeApiServer
-from tests.handlers.test_fleet import conditions, ended, made, message, only, seen, settled
+from tests.handlers.test_fleet import conditions, ended, made, message, only, seen, serving_fleet, settled
 from tests.model_repo_builder.test_store import told_of
 from tests.raw_objects import ARTIFACT, node, settings, yolodeployment
 from tests.s3_server import WRITER, S3Server, s3_server
@@ -112,3 +112,23 @@ async def test_no_build_starts_while_the_store_is_away_and_it_starts_when_it_is_
         s3.start()
         await seen(fleet)
         assert conditions(only(server, "YoloEngine"))["Ready"] == ("True", "Published")
+
+
+async def test_an_engine_that_lies_on_a_claim_is_built_anew_into_s3(server, kube, s3) -> None:
+    fleet = await serving_fleet(server, kube)
+    assert only(server, "YoloEngine")["status"]["artifact"]["uri"].startswith("file://")
+    moved = made(kube, s3_settings(s3))
+    await moved.load()
+    await settled(moved)
+    engine = only(server, "YoloEngine")
+    assert conditions(engine)["Ready"] == ("False", "BackingOff")
+    assert "the store that was there before" in message(engine, "Ready")
+    assert not server.all("Job")
+    past = "2026-01-01T00:00:00+00:00"
+    server.edit("YoloEngine", "cams", engine["metadata"]["name"], status=engine["status"] | {"nextAttemptTime": past})
+    await seen(moved)
+    report = built(grant_of(server))
+    ended(server, report)
+    await seen(moved)
+    assert only(server, "YoloEngine")["status"]["artifact"] == report["artifact"]
+    del fleet

@@ -35,11 +35,11 @@ from yolofleet.planning.sweeping import YOUNG_S, InUse, SweepPolicy, sweep
 from yolofleet.render.meta import ATTEMPT_ANNOTATION, ENGINE_LABEL
 
 CASES = int(os.environ.get("LAW_CASES", "0"))
-"""LAW_CASES=1000 for the thorough run: so many keys, and lives of four hundred steps."""
+"""LAW_CASES=1000 for the thorough run: lives that begin with so many engines in the store, every other one in use."""
 KEYS = [hashlib.sha256(str(index).encode()).hexdigest() for index in range(CASES or 8)]
 NAMESPACE = "cams"
 DAY_S = 86_400
-QUOTA = 4000
+QUOTA = 1500 * CASES or 4000
 HERE: list[S3Server] = []
 places = st.sampled_from(KEYS)
 
@@ -94,6 +94,13 @@ class StoreLife(RuleBasedStateMachine):
         self.alien = f"{self.prefix}{alien}"
         assert self.do(self.objects.put(self.alien, b"not ours"))
 
+    @initialize()
+    def many_are_there(self) -> None:
+        for index, key in enumerate(KEYS[:CASES]):
+            self.is_wanted_and_built(key, 64, "well")
+            if index % 2:
+                self.leaves(key)
+
     def comes_to_use(self, key: str) -> None:
         self.users.add(key)
         self.put("YoloEngine", engine_name(key))
@@ -102,7 +109,9 @@ class StoreLife(RuleBasedStateMachine):
     @rule(data=st.data())
     def goes(self, data: st.DataObject) -> None:
         """The engine goes with its Job; a pod of an upgrade may still serve it."""
-        key = data.draw(st.sampled_from(sorted(self.users)))
+        self.leaves(data.draw(st.sampled_from(sorted(self.users))))
+
+    def leaves(self, key: str) -> None:
         self.users.discard(key)
         self.building.pop(key, None)
         for kind in ("YoloEngine", "Job", "Pod"):
@@ -179,12 +188,9 @@ class StoreLife(RuleBasedStateMachine):
 
 @pytest.mark.timeout(7200 if CASES else 300)
 def test_a_stores_life_is_as_the_model_has_it() -> None:
-    steps = 400 if CASES else 25
+    lives, steps = (2, 60) if CASES else (10, 25)
     checks = settings(
-        max_examples=CASES // 50 or 10,
-        stateful_step_count=steps,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
+        max_examples=lives, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
     )
     run_state_machine_as_test(StoreLife, settings=checks)
 

@@ -85,6 +85,7 @@ class Fleet:
             builder=builder,
             backoff_s=settings.builds.backoff_seconds,
             stale_s=float(settings.scaling.stale_seconds),
+            store="s3://" if settings.store.kind == "S3" else "file://",
         )
         self._observer = Observer(self.cache, policy)
         self._neighbours = Neighbours(self.cache)

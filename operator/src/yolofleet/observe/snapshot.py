@@ -17,6 +17,7 @@ from yolofleet.observe import reading
 from yolofleet.observe.cache import TARGET, Cache, Key
 from yolofleet.observe.devices import Devices
 from yolofleet.observe.resources import AUTOSCALER
+from yolofleet.planning.building import as_stored
 from yolofleet.planning.curves import Curves, told_by
 from yolofleet.planning.memory import Memory, stands
 from yolofleet.planning.pools import SliceUse, slice_uses
@@ -208,7 +209,8 @@ class Observer:
         refused = next((r.message for r in self._refusals.get(key, ())), "")
         told = self._progress.get((key.namespace, key.name))
         seen = reading.job(job, pods, engine_uid=obj["metadata"]["uid"]) if job else None
-        return reading.engine(obj, job=seen, progress=told, refused=refused)
+        view = reading.engine(obj, job=seen, progress=told, refused=refused)
+        return as_stored(view, self._policy.store)
 
     def _nodes_and_pools(self) -> tuple[tuple[NodeView, ...], tuple[PoolView, ...]]:
         if self._nodes[0] != self._cache.generation:

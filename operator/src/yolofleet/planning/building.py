@@ -52,6 +52,17 @@ def step(view: EngineView, *, policy: Policy, now: datetime, free_builds: int) -
     return _running(view, job, step_percent=policy.progress_step_percent)
 
 
+def as_stored(view: EngineView, store: str) -> EngineView:
+    """Return an engine without what lies in another kind of store: settings have changed, and it is built anew."""
+    status, job = view.status, view.job
+    if status.artifact is not None and not status.artifact.uri.startswith(store):
+        status = status.model_copy(update={"artifact": None, "stage": None, "progress_percent": 0, "message": ""})
+    told = job.result.artifact if job is not None and job.result is not None else None
+    if job is not None and told is not None and not told.uri.startswith(store):
+        job = replace(job, result=None, message="its engine lies in the store that was there before")
+    return replace(view, status=status, job=job)
+
+
 def _last_words_due(job: JobView) -> datetime | None:
     return job.ended + timedelta(seconds=LAST_WORDS_S) if job.ended and not job.spoke else None
 
@@ -123,7 +134,7 @@ def _failed(view: EngineView, job: JobView, *, policy: Policy, now: datetime) ->
 def _why(job: JobView) -> Failure:
     if job.result is not None and job.result.failure is not None:
         return job.result.failure
-    if job.succeeded:
+    if job.succeeded and not job.message:
         return Failure(message="the build ended well but left no result", remedy="it is tried again")
     return Failure(message=job.message or "the build's pod was lost", remedy="it is tried again")
 

@@ -174,12 +174,13 @@ class DeploymentView:
 
 @dataclass(frozen=True)
 class Policy:
-    """The operator's settings that decisions depend on; times in seconds."""
+    """The operator's settings that decisions depend on; times in seconds, `store` is how artifacts' URIs begin."""
 
     builder: Builder
     backoff_s: int
     progress_step_percent: int = 10
     stale_s: float = 10.0
+    store: str = ""
 
 
 @dataclass(frozen=True)
