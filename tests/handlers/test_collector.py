@@ -28,7 +28,7 @@ async def test_survivors_are_walked_once_and_new_cycles_still_die() -> None:
 
 
 async def test_a_cycle_that_dies_among_the_survivors_is_found_when_all_are_looked_through() -> None:
-    async with sparing(every_s=0.05):
+    async with sparing(waits_s=(0.05,)):
         kept = [Ring()]
         gc.collect()
         old = weakref.ref(kept.pop())
