@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.planning import files
@@ -22,6 +22,8 @@ from yolofleet.planning.overlay import FOREIGN, GpuState
 from yolofleet.planning.proving import Case, checked
 from yolofleet.planning.transition import Transition, after, served
 
+WHOLE_PLAN = settings(LAW, max_examples=max(8, LAW.max_examples // 4))
+"""A case is a whole plan, two for the law of same bytes: a quarter as many."""
 A30 = "NVIDIA-A30"
 FRAME = 5_000_000
 
@@ -97,7 +99,7 @@ def planned(given: SnapshotFile) -> PoolOptimum:
 
 
 @given(snapshots())
-@LAW
+@WHOLE_PLAN
 def test_every_plan_holds_before_the_checker(given: SnapshotFile) -> None:
     found = planned(given)
     case = Case(found.survey.stock, [one.need for one in found.survey.sized], found.survey.lattices)
@@ -107,7 +109,7 @@ def test_every_plan_holds_before_the_checker(given: SnapshotFile) -> None:
 
 
 @given(snapshots())
-@LAW
+@WHOLE_PLAN
 def test_every_prefix_is_legal_nobody_falls_below_the_floor_and_others_stay(given: SnapshotFile) -> None:
     found = planned(given)
     survey = found.survey
@@ -128,7 +130,7 @@ def test_every_prefix_is_legal_nobody_falls_below_the_floor_and_others_stay(give
 
 
 @given(snapshots())
-@LAW
+@WHOLE_PLAN
 def test_busy_slices_stay_unless_they_are_drained_first(given: SnapshotFile) -> None:
     found = planned(given)
     left = {(gpu.name, one): owner for gpu in found.survey.today for one, owner in gpu.slices if owner}
@@ -146,7 +148,7 @@ def test_busy_slices_stay_unless_they_are_drained_first(given: SnapshotFile) -> 
 
 
 @given(snapshots(), st.randoms())
-@LAW
+@WHOLE_PLAN
 def test_the_same_snapshot_in_any_order_gives_the_same_bytes(given: SnapshotFile, dice: Any) -> None:
     def mixed(items: list[Any]) -> list[Any]:
         return dice.sample(items, len(items))
@@ -161,7 +163,7 @@ def test_the_same_snapshot_in_any_order_gives_the_same_bytes(given: SnapshotFile
 
 
 @given(snapshots())
-@LAW
+@WHOLE_PLAN
 def test_no_gpu_takes_more_from_the_host_than_its_link_carries(given: SnapshotFile) -> None:
     found = planned(given)
     size = given.engines[0].curves[0].points[0].host_bytes_per_frame
