@@ -20,10 +20,19 @@ EVERY = timedelta(seconds=60)
 
 @dataclass(frozen=True)
 class Capacity:
-    """Frames per second of one replica at full use, and where the figure comes from."""
+    """Frames per second of one replica at full use, and where the figure comes from.
+
+    `corrected`: from what, and why.
+    """
 
     fps: float
     origin: Origin
+    corrected: str = ""
+
+    @property
+    def words(self) -> str:
+        """Say where the figure comes from."""
+        return self.origin.lower() + (f", corrected from {self.corrected}" if self.corrected else "")
 
 
 def observed(signals: Signals | None) -> float | None:

@@ -5,12 +5,13 @@ Status figures move by 10 % or more and at most once a minute; another count, re
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from yolofleet.api.conditions import Reason
 from yolofleet.api.yolodeployment import YoloDeploymentStatus
+from yolofleet.planning.correcting import Correction
 from yolofleet.planning.window import Claims
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Memory:
     capacity_since: datetime | None = None
     shown: Shown | None = None
     forecast: Forecast | None = None
+    correction: Correction = field(default_factory=Correction)
 
 
 def recalled(status: YoloDeploymentStatus) -> Shown | None:

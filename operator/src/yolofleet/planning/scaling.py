@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from yolofleet.api.conditions import Reason, Status
 from yolofleet.api.yolodeployment import LowerNeed, YoloDeploymentSpec
-from yolofleet.planning import schedules, window
+from yolofleet.planning import correcting, schedules, window
 from yolofleet.planning.believed import believed
 from yolofleet.planning.capacity import Capacity, kept, observed, settled
 from yolofleet.planning.memory import Figures, Memory, Shown, fps_of, recalled, shown
@@ -93,12 +93,15 @@ def decide(view: DeploymentView, *, profile: str, measured: Capacity | None, now
     since = memory.capacity_since if capacity == before and memory.capacity_since else now
     view = replace(view, signals=believed(view.signals, capacity))
     figures = figures_of(view)
-    known = _learnt(view, memory.forecast, capacity, now)
+    bound_ms = view.spec.objective.p99_latency_milliseconds
+    correction = correcting.after(memory.correction, capacity, view.signals, bound_ms=bound_ms, now=now)
+    usable = correcting.applied(capacity, correction)
+    known = _learnt(view, memory.forecast, usable, now)
     floor = schedules.floor(view.spec.scaling.schedules, now, lead_s=start_s_of(view))
     least = max(view.spec.scaling.min_replicas, floor.replicas)
-    need = needed(view, figures, capacity, known)
+    need = needed(view, figures, usable, known)
     after = _windowed(view, memory, need, least, now)
-    settled_memory = replace(after, capacity_since=since, forecast=known)
+    settled_memory = replace(after, capacity_since=since, forecast=known, correction=correction)
     return _explained(view, settled_memory, need, _Facts(figures, capacity, memory.base, now, stale_s, least, floor))
 
 
@@ -182,7 +185,7 @@ def by_demand(view: DeploymentView, figures: Figures, capacity: Capacity | None)
     target = view.spec.scaling.target_utilization_percent / 100
     share = demand / (capacity.fps * target)
     exact = math.ceil(round(share * (1 - TOLERANCE if kind == "observed" else 1), 6))
-    return Need(exact, f"{told} ÷ ({_fps(capacity.fps)} fps/replica {capacity.origin.lower()} × {target:.2f})")
+    return Need(exact, f"{told} ÷ ({_fps(capacity.fps)} fps/replica {capacity.words} × {target:.2f})")
 
 
 def by_forecast(view: DeploymentView, figures: Figures, capacity: Capacity, known: Forecast) -> Need:
@@ -194,7 +197,7 @@ def by_forecast(view: DeploymentView, figures: Figures, capacity: Capacity, know
     parts += [f"rise {_fps(told.rise_fps)}"] if told.rise_fps >= 1 else []
     parts += [f"headroom {_fps(told.headroom_fps)}"]
     target = view.spec.scaling.target_utilization_percent / 100
-    why = f"{' + '.join(parts)} ÷ ({_fps(capacity.fps)} fps/replica {capacity.origin.lower()} × {target:.2f})"
+    why = f"{' + '.join(parts)} ÷ ({_fps(capacity.fps)} fps/replica {capacity.words} × {target:.2f})"
     if told.replicas > told.now:
         why += f" = {told.now}, {told.replicas} for {told.window_s:.0f} s"
     return Need(told.replicas, why, priced=told)
