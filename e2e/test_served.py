@@ -15,7 +15,7 @@ from yolofleet.render.serving import triton_args
 from yolofleet.settings import ServingSettings
 
 ROOT = Path(__file__).parents[1]
-TASKS = {"yolo11n": 80, "yolo26n-seg": 80, "yolo11n-pose": 1, "yolo26n-obb": 80, "yolov8n-cls": 1000}
+TASKS = {"yolo11n": 80, "yolo26n-seg": 80, "yolo11n-pose": 80, "yolo26n-obb": 80, "yolov8n-cls": 1000}
 PICTURES = ("scene0", "scene1", "bus", "zidane")
 pytestmark = pytest.mark.e2e
 
