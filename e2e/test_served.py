@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from e2e import images
+from yolofleet.api.curve import Curve
 from yolofleet.render.serving import triton_args
 from yolofleet.settings import ServingSettings
 
@@ -78,6 +79,21 @@ def test_bytes_on_the_wire() -> None:
     zidane = story()["shapes"]["zidane"]["bytes"]
     assert zidane["picture"] == [720, 1280]
     assert zidane["jpeg"] <= 1 / 20
+
+
+def test_no_configuration_has_a_trap() -> None:
+    assert story()["traps"] == []
+
+
+def test_a_curve_is_measured_through_triton() -> None:
+    """Batch × instances; the bytes are those of a frame; more instances or frames never cost throughput by half."""
+    seen = story()["curve"]
+    assert seen["code"] == 0
+    curve = Curve.model_validate(seen["curve"])
+    assert [(point.batch, point.instances) for point in curve.points] == [(1, 1), (2, 1), (1, 2), (2, 2)]
+    assert {point.host_bytes_per_frame for point in curve.points} == {640 * 640 * 3}
+    assert all(0 < point.p50_microseconds <= point.p99_microseconds for point in curve.points)
+    assert min(point.frames_per_second for point in curve.points) > 0
 
 
 def test_what_cannot_be_answered_is_refused_in_words() -> None:

@@ -6,6 +6,7 @@ Ultralytics says of the same ONNX file on this machine.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -20,6 +21,8 @@ import numpy as np
 from tritonclient import grpc
 
 from e2e.builder import client, inside
+from model_repo_builder.__main__ import main
+from model_repo_builder.config_lint import repository_findings
 from model_repo_builder.heads import ULTRALYTICS_TASK
 from model_repo_builder.triton_config import parse
 
@@ -243,6 +246,25 @@ def loaded(server: grpc.InferenceServerClient) -> dict[str, str]:
     return told
 
 
+def traps() -> list[str]:
+    """Return what the lint finds in what is served."""
+    folders = sorted(inside.MODELS.glob("*/config.pbtxt"))
+    configs = [parse(path.read_text()) for path in folders]
+    named = {path.parent.name for path in folders if not path.parent.name.endswith(("_frames", "_jpeg", "_decode"))}
+    return [str(each) for name in sorted(named) for each in repository_findings(configs, ultralytics=name)]
+
+
+def measured() -> dict[str, Any]:
+    """Measure the graph of frames as a user does: a curve, and the model as it was before."""
+    out = inside.WORK / "curve.json"
+    told = ["--url", ADDRESS, "--model", "shapes_frames", "--endpoint", "Frames", "--batch", "1", "--batch", "2"]
+    place = ["--product", "CPU", "--sm-count", "1", "--budget", "8", "--objective-ms", "60000", "--out", str(out)]
+    began = time.monotonic()
+    with contextlib.redirect_stdout(sys.stderr):
+        code = main(["measure", *told, *place])
+    return {"code": code, "seconds": time.monotonic() - began, "curve": json.loads(out.read_text())}
+
+
 def run() -> dict[str, Any]:
     """Build, serve, ask, tell."""
     for folder in (inside.WORK, inside.STORE, inside.MODELS):
@@ -256,6 +278,8 @@ def run() -> dict[str, Any]:
             "tasks": {name: compared(folder, MODELS[name]) for name, folder in folders.items()},
             "shapes": shapes(server, bundled),
             "refused": refused(server),
+            "traps": traps(),
+            "curve": measured(),
         }
 
 

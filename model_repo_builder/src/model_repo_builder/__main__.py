@@ -1,4 +1,4 @@
-"""`build` makes and publishes an engine, `assemble` writes a Triton model from one: in a pod, or by hand."""
+"""`build` makes an engine, `assemble` writes Triton models from one, `measure` a served one's curve."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a verb and return the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     asked = command.parse(arguments)
-    return build(asked) if asked.verb == "build" else assemble_model(asked)
+    verbs = {"build": build, "assemble": assemble_model, "measure": measure_model}
+    return verbs[asked.verb](asked)
 
 
 def build(asked: argparse.Namespace) -> int:
@@ -110,6 +111,18 @@ def _shelf(folder: Path) -> Shelf:
 
         return BucketShelf(request.read(Bucket, told, variable=STORE_ENV), credential_of_pod())
     return FolderStore(folder)
+
+
+def measure_model(asked: argparse.Namespace) -> int:
+    """Write the curve of a served model, and return the exit code."""
+    from model_repo_builder import measure_command
+
+    try:
+        measure_command.run(asked)
+    except (Refused, Failed) as error:
+        print(failure_of(error).sentence(), file=sys.stderr)
+        return termination.EXIT_FAILED
+    return 0
 
 
 def _failed(message: str, remedy: str) -> BuildResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -46,11 +47,30 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     assemble.add_argument("--endpoint", choices=get_args(Endpoint), action="append", help="repeatable (Ultralytics)")
     for name, told in (("confidence", "0.25"), ("iou", "0.7"), ("max-detections", "300")):
         assemble.add_argument(f"--{name}", default=told, metavar="N", help="of who sends none (default %(default)s)")
+    assemble.add_argument("--curve", type=Path, help="what `measure` wrote: batch, delay and instances come from it")
+    assemble.add_argument("--objective-ms", type=int, default=100, metavar="MS", help="p99 to tune for (default 100)")
     assemble.add_argument("--store", type=Path, default=Path(STORE_PATH))
     assemble.add_argument("--models", type=Path, default=Path(MODELS_PATH), help="the repository's folder")
+    _measure(
+        verbs.add_parser("measure", help="write the curve of a model that a Triton serves (load control: explicit)")
+    )
     for verb in (build, assemble):
         verb.add_argument("--termination-log", type=Path, default=Path(TERMINATION_LOG), help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
+
+
+def _measure(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--url", default="127.0.0.1:8001", help="Triton's gRPC address (default %(default)s)")
+    verb.add_argument("--model", required=True, help="the model's name in Triton")
+    verb.add_argument("--endpoint", choices=("Ultralytics", "Frames"), default="Ultralytics")
+    verb.add_argument("--batch", type=int, action="append", metavar="N", help="repeatable; default 1, 2, 4 … max")
+    verb.add_argument("--instances", type=int, action="append", metavar="N", help="repeatable; default 1 and 2")
+    verb.add_argument("--budget", type=float, default=90.0, metavar="SECONDS", help="for all points (default 90)")
+    verb.add_argument("--product", help="GPU product; default: the device that this machine has")
+    verb.add_argument("--profile", default="gpu", help="MIG profile, or gpu: the whole one")
+    verb.add_argument("--sm-count", type=int, metavar="N", help="default: the device's")
+    verb.add_argument("--objective-ms", type=float, metavar="MS", help="print what the curve tunes Triton to, and why")
+    verb.add_argument("--out", type=Path, help="where the curve goes; default: standard output")
 
 
 def build_request(asked: argparse.Namespace) -> tuple[BuildRequest, Path]:
@@ -85,6 +105,8 @@ def serve_request(asked: argparse.Namespace) -> ServeRequest:
         "instances": asked.instances,
         "queueDelayMicroseconds": asked.queue_delay_microseconds,
         "endpoints": asked.endpoint,
+        "curve": json.loads(asked.curve.read_text(encoding="utf-8")) if asked.curve else None,
+        "objectiveMilliseconds": asked.objective_ms,
         "postprocess": {
             "confidence": asked.confidence,
             "iou": asked.iou,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from model_repo_builder.errors import Refused
 from model_repo_builder.frame_layout import FRAMES, GEOMETRY, PLACE, defaults, frame_format, layout_of
 from model_repo_builder.manifest import FRAMES_FILE, MODEL_FILE
 from model_repo_builder.triton_config import TritonModel, TritonTensor
+from model_repo_builder.tuning import Wanted, tuned
 from yolofleet.api.endpoints import Postprocess, model_name
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from model_repo_builder.manifest import FramesGraph, Manifest, TensorSpec
     from yolofleet.api.build import ServeRequest
-    from yolofleet.api.recipe import Backend
+    from yolofleet.api.recipe import Backend, Endpoint
 
 JPEG = "jpeg"
 DECODE = "_decode"
@@ -29,6 +30,8 @@ DECODER: dict[Backend, tuple[str, str, str]] = {
     "TensorRT": ("dali", "decode_jpeg_dali.py", "dali.py"),
 }
 """How pictures are decoded beside a backend: Triton's backend for it, our file, and the name that it looks for."""
+OBJECTIVE_MS = 100
+"""What a spec that says nothing asks for."""
 PYTHON_INSTANCES = 2
 """Decoding on the CPU is one process an instance."""
 
@@ -58,7 +61,7 @@ def parts(told: Manifest, request: ServeRequest) -> list[Part]:
         )
     made = [_frames(told, graph, request)]
     if "JPEG" in (request.endpoints or []):
-        made += [_decoder(told, graph, request), _jpeg(graph, request)]
+        made += [_decoder(told, graph, request), _jpeg(told, graph, request)]
     return made
 
 
@@ -68,18 +71,46 @@ def _frames(told: Manifest, graph: FramesGraph, request: ServeRequest) -> Part:
         name=model_name(request.model_name, "Frames"),
         backend=told.backend,
         max_batch_size=min(request.max_batch_size, told.max_batch_size),
-        inputs=(*_tensors(graph.inputs), *_tensors(graph.optional_inputs, optional=True)),
+        inputs=(*_tensors(graph.inputs), *_tensors(graph.optional_inputs, optional=_has_defaults(told))),
         outputs=_tensors(graph.outputs),
         metadata=None,
         instances=request.instances,
         queue_delay_microseconds=request.queue_delay_microseconds,
     )
     return Part(
-        config=triton_config.config_of(model),
+        config=triton_config.config_of(tuned_model(model, "Frames", request)),
         source=FRAMES_FILE[told.backend],
         target=MODEL_FILE[told.backend],
-        content=_appendix(told, graph, request.postprocess or Postprocess()) if told.backend == "ONNXRuntime" else b"",
+        content=_appendix(told, graph, request.postprocess or Postprocess()) if _has_defaults(told) else b"",
     )
+
+
+def tuned_model(model: TritonModel, endpoint: Endpoint, request: ServeRequest) -> TritonModel:
+    """Return a model with the numbers that its curve gives; as it is where there is no curve that speaks for it."""
+    if request.curve is None or model.max_batch_size < 1:
+        return model
+    wanted = Wanted(
+        endpoint=endpoint,
+        backend=model.backend,
+        p99_ms=request.objective_milliseconds or OBJECTIVE_MS,
+        max_batch_size=model.max_batch_size,
+    )
+    found = tuned(request.curve, wanted)
+    if isinstance(found, str):
+        return model
+    return replace(
+        model,
+        max_batch_size=found.max_batch_size,
+        instances=found.instances,
+        queue_delay_microseconds=found.queue_delay_microseconds,
+        preferred_batches=found.preferred_batches,
+        graph_batches=found.graph_batches,
+    )
+
+
+def _has_defaults(told: Manifest) -> bool:
+    """A TensorRT plan has no place for them: there every input must be sent."""
+    return told.backend == "ONNXRuntime"
 
 
 def _appendix(told: Manifest, graph: FramesGraph, chosen: Postprocess) -> bytes:
@@ -124,9 +155,11 @@ def _decoder(told: Manifest, graph: FramesGraph, request: ServeRequest) -> Part:
     return Part(config=config, target=target, content=content.encode())
 
 
-def _jpeg(graph: FramesGraph, request: ServeRequest) -> Part:
+def _jpeg(told: Manifest, graph: FramesGraph, request: ServeRequest) -> Part:
     """Return the ensemble: one picture a request; those of different requests meet in the graph of frames."""
-    optional = [tensor for tensor in _tensors(graph.optional_inputs, optional=True) if tensor.name != GEOMETRY]
+    thresholds = [
+        tensor for tensor in _tensors(graph.optional_inputs, optional=_has_defaults(told)) if tensor.name != GEOMETRY
+    ]
     outputs = _tensors(graph.outputs)
     decoder = model_config_pb2.ModelEnsembling.Step(
         model_name=model_name(request.model_name, "JPEG") + DECODE,
@@ -134,14 +167,14 @@ def _jpeg(graph: FramesGraph, request: ServeRequest) -> Part:
         input_map={JPEG: JPEG},
         output_map={FRAMES: FRAMES, GEOMETRY: GEOMETRY},
     )
-    names = [FRAMES, GEOMETRY, *(tensor.name for tensor in optional)]
+    names = [FRAMES, GEOMETRY, *(tensor.name for tensor in thresholds)]
     boxes = model_config_pb2.ModelEnsembling.Step(
         model_name=model_name(request.model_name, "Frames"),
         model_version=-1,
         input_map={name: name for name in names},
         output_map={tensor.name: tensor.name for tensor in outputs},
     )
-    inputs = [TritonTensor(JPEG, "UINT8", (-1, -1)), *optional]
+    inputs = [TritonTensor(JPEG, "UINT8", (-1, -1)), *thresholds]
     config = model_config_pb2.ModelConfig(
         name=model_name(request.model_name, "JPEG"),
         platform="ensemble",

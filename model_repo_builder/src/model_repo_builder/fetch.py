@@ -8,10 +8,10 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model_repo_builder import builtin
+from model_repo_builder import builtin, engine_file
 from model_repo_builder.errors import Failed, Origin, Refused
 from model_repo_builder.http_source import Download, Fetched
-from model_repo_builder.sniff import Format, look
+from model_repo_builder.sniff import ULTRALYTICS_ENGINE, Format, look
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,7 +159,8 @@ def recognised(got: Fetched, origin: Origin) -> Weights:
     """Return the weights with their format, or refuse what is neither .pt nor .onnx."""
     seen = look(got.path)
     if seen.format is None:
-        raise origin.refused(f"this is {seen.what}", seen.remedy)
+        told = f": {engine_file.read(got.path, origin).sentence()}" if seen.what == ULTRALYTICS_ENGINE else ""
+        raise origin.refused(f"this is {seen.what}{told}", seen.remedy)
     return Weights(path=got.path, sha256=got.sha256, size_bytes=got.size_bytes, format=seen.format, origin=origin)
 
 

@@ -201,6 +201,8 @@ def _freed(model: onnx.ModelProto, first: Tensor, size: ImageSize) -> onnx.Model
 
 
 def _close(got: Array, wanted: Array) -> bool:
+    if not (np.isfinite(got).all() and np.isfinite(wanted).all()):
+        return False
     scale = max(float(np.abs(wanted).max()), 1.0)
     return got.shape == wanted.shape and bool(np.allclose(got, wanted, rtol=0, atol=CLOSE * scale))
 

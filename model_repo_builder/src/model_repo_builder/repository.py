@@ -89,7 +89,7 @@ def _put(engines: store.Shelf, stored: store.Stored, part: Part, models: Path) -
 def model_of(told: Manifest, request: ServeRequest) -> TritonModel:
     """Return the model as it is to be served: never a larger batch than the graph can do."""
     free = all(tensor.dims[0] < 0 for tensor in told.inputs)
-    return TritonModel(
+    model = TritonModel(
         name=request.model_name,
         backend=told.backend,
         max_batch_size=min(request.max_batch_size, told.max_batch_size) if free else 0,
@@ -99,6 +99,7 @@ def model_of(told: Manifest, request: ServeRequest) -> TritonModel:
         instances=request.instances,
         queue_delay_microseconds=request.queue_delay_microseconds,
     )
+    return endpoint_models.tuned_model(model, "Ultralytics", request)
 
 
 def _tensor(spec: TensorSpec) -> TritonTensor:

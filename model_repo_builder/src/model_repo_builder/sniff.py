@@ -18,6 +18,7 @@ ONNX_FIELDS = frozenset({*range(1, 9), 14, 20, 25, 26})
 ONNX_GRAPH = 7
 
 ASK_PT_OR_ONNX = "give the .pt that training wrote, or an .onnx"
+ULTRALYTICS_ENGINE = "a TensorRT engine with Ultralytics' header"
 LOOKS = (
     (rb"\s*<(!doctype html|html|head|\?xml)", "a web page", "name the file itself, not the page that links to it"),
     (rb"version https://git-lfs", "a Git LFS pointer", "fetch the file itself (git lfs pull), not its pointer"),
@@ -27,7 +28,11 @@ LOOKS = (
         "a TensorRT engine",
         "engines fit one TensorRT and one GPU; give the .pt or .onnx it was made from",
     ),
-    (rb"....\{\"", "a TensorRT engine with Ultralytics' header", "give the .pt or .onnx it was made from"),
+    (
+        rb"....\s*\{\s*[\"}]",
+        ULTRALYTICS_ENGINE,
+        "engines of others are not served yet: give the .pt or .onnx it was made from",
+    ),
     (rb"\x80[\x02-\x05]", "a pickle without torch's archive (torch < 1.6)", "load and save it with a newer torch"),
     (rb"\s*[\{\[]", "a JSON text", ASK_PT_OR_ONNX),
 )

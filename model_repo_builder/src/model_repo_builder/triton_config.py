@@ -48,6 +48,8 @@ class TritonModel:
     metadata: Mapping[str, Any] | None
     instances: int = 1
     queue_delay_microseconds: int = 0
+    preferred_batches: tuple[int, ...] = ()
+    graph_batches: tuple[int, ...] = ()
 
 
 def config_of(model: TritonModel) -> model_config_pb2.ModelConfig:
@@ -65,6 +67,9 @@ def config_of(model: TritonModel) -> model_config_pb2.ModelConfig:
     )
     if model.max_batch_size > 1:
         config.dynamic_batching.max_queue_delay_microseconds = model.queue_delay_microseconds
+        config.dynamic_batching.preferred_batch_size.extend(model.preferred_batches)
+    if model.graph_batches:
+        _with_graphs(config, model)
     if model.metadata is not None:
         config.parameters["metadata"].string_value = literal(model.metadata)
     return config
@@ -111,10 +116,21 @@ def _instances(model: TritonModel) -> model_config_pb2.ModelInstanceGroup:
     return model_config_pb2.ModelInstanceGroup(count=model.instances, kind=kind)
 
 
+def _with_graphs(config: model_config_pb2.ModelConfig, model: TritonModel) -> None:
+    """Let Triton record a CUDA graph of each of these batches; all are warmed up, so recorded before frames come."""
+    cuda = config.optimization.cuda
+    cuda.graphs = True
+    cuda.output_copy_stream = True
+    for batch in model.graph_batches:
+        spec = cuda.graph_spec.add(batch_size=batch)
+        for tensor in model.inputs:
+            spec.input[tensor.name].dim.extend(_dims(tensor, model))
+
+
 def _warm_batches(model: TritonModel) -> list[int]:
     """A GPU is warmed at both ends of the batch range; a CPU at the small one, as the large one takes seconds."""
     largest = model.max_batch_size if DEVICE[model.backend] == "GPU" else min(model.max_batch_size, 1)
-    return sorted({min(model.max_batch_size, 1), largest})
+    return sorted({min(model.max_batch_size, 1), largest, *model.graph_batches})
 
 
 def _warmup(model: TritonModel, batch: int) -> model_config_pb2.ModelWarmup:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from yolofleet.api.base import SHA256, ApiModel, text
+from yolofleet.api.curve import Curve
 from yolofleet.api.endpoints import Postprocess
 from yolofleet.api.recipe import BatchSize, Builder, Endpoint, Recipe, Target
 from yolofleet.api.sources import Source
@@ -91,6 +92,7 @@ class ServeRequest(ApiModel):
 
     `instances` is the count of Triton's instance group, `queue_delay_microseconds` the dynamic batcher's delay.
     `endpoints` absent: Ultralytics alone. `postprocess` are the thresholds of who sends none.
+    Where there is a `curve`, batch, delay and instances come from it and the objective (p99), not from the request.
     """
 
     key: SHA256
@@ -100,3 +102,5 @@ class ServeRequest(ApiModel):
     queue_delay_microseconds: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     endpoints: Annotated[list[Endpoint], Field(min_length=1, max_length=3)] | None = None
     postprocess: Postprocess | None = None
+    curve: Curve | None = None
+    objective_milliseconds: Annotated[int, Field(ge=1, le=60_000)] | None = None
