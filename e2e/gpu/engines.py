@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,13 +30,14 @@ class Timing:
 class Runner:
     """One execution context at one batch; `step` enqueues on `stream`, outputs lie in `outputs`."""
 
-    def __init__(self, plan: Path, batch: int) -> None:
+    def __init__(self, plan: Path, batch: int, stream: torch.cuda.Stream | None = None) -> None:
         import tensorrt as trt
 
         kinds = {trt.float32: torch.float32, trt.float16: torch.float16, trt.int32: torch.int32, trt.uint8: torch.uint8}
         self.engine = load_engine(plan)
         self.context = self.engine.create_execution_context()
-        self.stream = torch.cuda.Stream()
+        self.stream = stream or torch.cuda.Stream()
+        self.inputs: dict[str, torch.Tensor] = {}
         self.outputs: dict[str, torch.Tensor] = {}
         self.context.set_optimization_profile_async(profile_for(self.engine, batch), self.stream.cuda_stream)
         names = [self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)]
@@ -43,9 +45,10 @@ class Runner:
             kind = kinds[self.engine.get_tensor_dtype(name)]
             if self.engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
                 shape = (batch, *self.engine.get_tensor_shape(name)[1:])
-                self.input = torch.rand(shape, device="cuda").to(kind)
+                self.inputs[name] = torch.rand(shape, device="cuda").mul(255 if kind == torch.uint8 else 1).to(kind)
                 self.context.set_input_shape(name, shape)
-                self.context.set_tensor_address(name, self.input.data_ptr())
+                self.context.set_tensor_address(name, self.inputs[name].data_ptr())
+        self.input = max(self.inputs.values(), key=torch.Tensor.numel)
         for name in names:
             if self.engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT:
                 shape = tuple(self.context.get_tensor_shape(name))
@@ -59,14 +62,37 @@ class Runner:
 
     def graphed(self) -> Step:
         """Return a step that replays a CUDA graph of `step`."""
-        with torch.cuda.stream(self.stream):
-            self.step()
-        self.stream.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self.stream):
-            self.step()
-        replay: Step = graph.replay
-        return replay
+        return graphed(self.step, self.stream)
+
+
+def graphed(step: Step, stream: torch.cuda.Stream) -> Step:
+    """Return a step that replays a CUDA graph of another one, taken on `stream` after it ran there three times."""
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    stream.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        step()
+
+    def replay(_kept: Step = step) -> None:
+        """Hold on to the step: what the graph reads and writes is its owner's."""
+        graph.replay()
+
+    return replay
+
+
+def plans_of(out: Path, model: str, batch: int, *, frames: bool = False) -> list[Path]:
+    """Return the engines of a model for one batch, the narrowest first: made for it, or with it as least or best."""
+    kind = "frames-[a-z]+-" if frames else ""
+    named = re.compile(rf"{re.escape(model)}-{kind}[A-Z0-9]+-(?:b(\d+)|p1\.(\d+)\.\d+)(?:-.*)?\.plan")
+    found = []
+    for path in sorted(out.iterdir()):
+        if told := named.fullmatch(path.name):
+            only, largest = (int(text) if text else 0 for text in told.groups())
+            if batch == only or (largest and batch in (1, largest)):
+                found.append((only or largest, path))
+    return [path for _, path in sorted(found)]
 
 
 def profile_for(engine: Any, batch: int) -> int:

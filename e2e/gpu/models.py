@@ -1,12 +1,13 @@
-"""Makes the models to measure: ultralytics' YAMLs with random weights that see something, as .pt and ONNX.
+"""Makes the models to measure, as .pt and ONNX: trained weights, or ultralytics' YAMLs with random ones.
 
-`python -m e2e.gpu.models --out FOLDER yolo11n yolo12n …`, wherever torch, ultralytics and the builder are installed.
+`python -m e2e.gpu.models --out FOLDER yolo12n yolo11n=weights.pt …`, wherever torch, ultralytics and the builder are.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,15 @@ def seeing(name: str, seed: int) -> Any:
     return model
 
 
-def write(name: str, out: Path, size: ImageSize, seed: int) -> Path:
+def write(name: str, weights_file: str, out: Path, size: ImageSize, seed: int) -> Path:
     """Write `name`.pt and `name`.onnx (FP32, free batch, raw head); return the ONNX file."""
     import torch
 
     checkpoint, target = out / f"{name}.pt", out / f"{name}.onnx"
-    torch.save({"model": seeing(name, seed).half(), "ema": None, "train_args": {}}, checkpoint)
+    if weights_file:
+        shutil.copy(weights_file, checkpoint)
+    else:
+        torch.save({"model": seeing(name, seed).half(), "ema": None, "train_args": {}}, checkpoint)
     weights = Weights(
         path=checkpoint,
         format="PyTorch",
@@ -59,14 +63,15 @@ def silent(_fraction: float, _words: str) -> None:
 def main() -> int:
     """Write every model that is named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="+")
+    parser.add_argument("names", nargs="+", metavar="NAME[=FILE.pt]")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", type=int, default=640, help="height and width, in pixels")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    for name in asked.names:
-        made = write(name, asked.out, ImageSize(height=asked.size, width=asked.size), asked.seed)
+    for told in asked.names:
+        name, _, weights_file = told.partition("=")
+        made = write(name, weights_file, asked.out, ImageSize(height=asked.size, width=asked.size), asked.seed)
         sys.stdout.write(f"{made} {made.stat().st_size}\n")
     return 0
 

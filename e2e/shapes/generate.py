@@ -40,7 +40,7 @@ def yolo_lines(scene: Scene) -> list[str]:
     return [f"{kind} " + " ".join(f"{v:.6f}" for v in row) for kind, row in zip(scene.classes, rows, strict=True)]
 
 
-def write_dataset(out: Path, *, train: int, val: int, seed: int, imgsz: int, jobs: int = 1) -> Path:
+def write_dataset(out: Path, *, train: int, val: int, seed: int, imgsz: int, jobs: int = 1, classes: int = 0) -> Path:
     """Write pictures, labels and data.yaml under `out`, showing progress on stderr; return the path of data.yaml."""
     for split in FIRST_INDEX:
         for kind in ("images", "labels"):
@@ -51,7 +51,7 @@ def write_dataset(out: Path, *, train: int, val: int, seed: int, imgsz: int, job
             sys.stderr.write(f"shapes: {done}/{len(todo)} pictures\n")
     data = out / "data.yaml"
     command = f"python -m e2e.shapes.generate --out DIR --train {train} --val {val} --seed {seed} --imgsz {imgsz}"
-    data.write_text(_data_yaml(command), encoding="utf-8")
+    data.write_text(_data_yaml(command, classes), encoding="utf-8")
     return data
 
 
@@ -73,9 +73,10 @@ def _write(out: Path, seed: int, imgsz: int, job: _Job) -> None:
     label.write_text("\n".join(yolo_lines(scene)) + "\n", encoding="utf-8")
 
 
-def _data_yaml(command: str) -> str:
+def _data_yaml(command: str, classes: int) -> str:
     """Return data.yaml without `path`: Ultralytics then looks beside the file, so the folder may be moved."""
-    names = "".join(f"  {number}: {name}\n" for number, name in enumerate(CLASS_NAMES))
+    never = [f"never{number}" for number in range(len(CLASS_NAMES), classes)]
+    names = "".join(f"  {number}: {name}\n" for number, name in enumerate([*CLASS_NAMES, *never]))
     return f"# {command}\ntrain: images/train\nval: images/val\nnames:\n{names}"
 
 
@@ -88,8 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=7, help="seed of the whole set (default %(default)s)")
     parser.add_argument("--imgsz", type=int, default=640, help="px of the longer side, ±25 %% (default %(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    parser.add_argument("--classes", type=int, default=0, help="pad the names to so many: a head as large as COCO's")
     args = parser.parse_args(argv)
-    data = write_dataset(args.out, train=args.train, val=args.val, seed=args.seed, imgsz=args.imgsz, jobs=args.jobs)
+    told = {name: value for name, value in vars(args).items() if name != "out"}
+    data = write_dataset(args.out, **told)
     print(data)
     return 0
 

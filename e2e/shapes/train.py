@@ -47,6 +47,7 @@ class Recipe:
     hsv_h: float = 0.1
     hsv_s: float = 0.5
     hsv_v: float = 0.3
+    time: float | None = None  # hours, in place of epochs
 
 
 def stay_offline(settings: Path) -> None:
@@ -96,9 +97,9 @@ def publish(checkpoint: Path, target: Path, recipe: Recipe) -> None:
 
     trained = torch.load(checkpoint, map_location="cpu", weights_only=False)["model"].float()
     layers = trained.yaml | {"yaml_file": f"{recipe.model}.yaml"}
-    model = DetectionModel(layers, nc=len(CLASS_NAMES), verbose=False)
+    model = DetectionModel(layers, nc=layers["nc"], verbose=False)
     model.load_state_dict(trained.state_dict())
-    model.names = dict(enumerate(CLASS_NAMES))
+    model.names = dict(trained.names)
     model.args = asdict(recipe) | {"task": "detect", "model": f"{recipe.model}.yaml", "data": DATASET_NAME}
     model.task = "detect"
     for parameter in model.parameters():
@@ -185,14 +186,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=Recipe.batch)
     parser.add_argument("--imgsz", type=int, default=Recipe.imgsz)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--no-evaluation", action="store_true", help="write the weights only")
+    parser.add_argument("--time", type=float, help="hours to train for, in place of --epochs")
     parser.add_argument("--device", default="0", help="0 for the first GPU, or cpu (default %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args(argv)
-    recipe = Recipe(model=args.model, epochs=args.epochs, batch=args.batch, imgsz=args.imgsz, seed=args.seed)
+    recipe = Recipe(
+        model=args.model, epochs=args.epochs, batch=args.batch, imgsz=args.imgsz, seed=args.seed, time=args.time
+    )
     stay_offline(args.out / "settings")
     checkpoint = fit(recipe, data=args.data, out=args.out, device=args.device, workers=args.workers)
     weights = args.out / f"{recipe.model}-shapes.pt"
     publish(checkpoint, weights, recipe)
+    if args.no_evaluation:
+        return 0
     metrics = evaluate(weights, data=args.data, out=args.out.resolve(), imgsz=recipe.imgsz, device=args.device)
     card = describe(weights, recipe, metrics=metrics, data=args.data)
     (args.out / "metrics.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_repo_builder import cuda_device, engine_from_onnx
+from model_repo_builder.build_phases import fraction_of
 from model_repo_builder.cuda_device import CudaDevice
-from model_repo_builder.engine_from_onnx import BatchRange, EngineOptions, compile_engine, fraction_of, ready
+from model_repo_builder.engine_from_onnx import BatchRange, EngineOptions, compile_engine, ready
 from model_repo_builder.errors import Failed, Refused
 from tests.model_repo_builder import fake_tensorrt
 from yolofleet.api.recipe import ImageSize, Target
@@ -136,7 +137,7 @@ def test_portable_engines_are_as_narrow_as_the_version_knows(tensorrt: Any, grap
 @pytest.mark.parametrize(
     ("asked", "device", "version", "kind", "words"),
     [
-        ("INT8", SLICE, "10.6", Refused, "does not calibrate"),
+        ("FP8", SLICE, "10.6", Refused, "no FP8"),
         ("FP16", SLICE, None, Refused, "no TensorRT"),
         ("FP16", None, "10.6", Failed, "sees no GPU"),
     ],

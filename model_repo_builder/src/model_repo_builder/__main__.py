@@ -66,7 +66,14 @@ def _built(asked: argparse.Namespace, log: Log) -> BuildResult:
     with ExitStack() as stack:
         if not by_hand:
             stack.enter_context(serving(board, port=asked.progress_port))
-        return Build(request=wanted, settings=settings, store=_store(asked.out), board=board).run()
+        return Build(
+            request=wanted,
+            settings=settings,
+            store=_store(asked.out),
+            board=board,
+            pictures=asked.pictures,
+            optimization_level=asked.optimization_level,
+        ).run()
 
 
 def assemble_model(asked: argparse.Namespace) -> int:

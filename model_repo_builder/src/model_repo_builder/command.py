@@ -13,7 +13,7 @@ from model_repo_builder.build import installed
 from model_repo_builder.errors import Refused
 from model_repo_builder.request import refusal_of
 from yolofleet.api.build import MODELS_PATH, PROGRESS_PORT, SOURCE_PATH, STORE_PATH, BuildRequest, ServeRequest
-from yolofleet.api.recipe import Backend, Builder, Endpoint, Recipe, Task, engine_key, engine_name
+from yolofleet.api.recipe import Backend, Builder, Endpoint, Precision, Recipe, Target, Task, engine_key, engine_name
 from yolofleet.api.sources import Source
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     build.add_argument("--sha256", help="digest of the file behind a URL (needed), or of a local file")
     build.add_argument("--task", choices=get_args(Task), default="Detect")
     build.add_argument("--backend", choices=get_args(Backend), default="ONNXRuntime")
+    build.add_argument("--precision", choices=get_args(Precision), help="default: FP16 for TensorRT, else FP32")
+    build.add_argument("--optimization-level", type=int, choices=range(6), default=3, help="of TensorRT's builder")
+    build.add_argument("--pictures", type=Path, help="a folder of pictures: what a TensorRT engine is compared on")
     build.add_argument("--image-size", default="640x640", metavar="HxW", help="height x width, multiples of 32")
     build.add_argument("--max-batch-size", type=int, default=8, metavar="N")
     build.add_argument("--endpoint", choices=get_args(Endpoint), action="append", help="repeatable (Ultralytics)")
@@ -82,7 +85,7 @@ def build_request(asked: argparse.Namespace) -> tuple[BuildRequest, Path]:
                 "weights": source.identity,
                 "task": asked.task,
                 "backend": asked.backend,
-                "precision": "FP32",
+                "precision": asked.precision or ("FP16" if asked.backend == "TensorRT" else "FP32"),
                 "imageSize": image_size(asked.image_size),
                 "maxBatchSize": asked.max_batch_size,
                 "endpoints": asked.endpoint or ["Ultralytics"],
@@ -91,9 +94,24 @@ def build_request(asked: argparse.Namespace) -> tuple[BuildRequest, Path]:
         )
     except ValidationError as error:
         raise refusal_of(error, variable="arguments", part="recipe") from None
-    builder = Builder(image="none", version=installed("yolofleet") or "unknown")
-    key = engine_key(recipe=recipe, target=None, builder=builder)
-    return BuildRequest(key=key, name=engine_name(key), source=source, recipe=recipe, builder=builder), folder
+    target, tensorrt = _here() if asked.backend == "TensorRT" else (None, None)
+    builder = Builder(image="none", version=installed("yolofleet") or "unknown", tensorrt_version=tensorrt)
+    key = engine_key(recipe=recipe, target=target, builder=builder)
+    told = {"key": key, "name": engine_name(key), "source": source, "recipe": recipe, "builder": builder}
+    return BuildRequest.model_validate(told | {"target": target}), folder
+
+
+def _here() -> tuple[Target | None, str | None]:
+    """Return what an engine that is built on this machine is for; nothing where no GPU is, and the build says so."""
+    from model_repo_builder import cuda_device, engine_from_onnx
+
+    device = cuda_device.look()
+    if device is None:
+        return None, engine_from_onnx.installed_version()
+    target = Target(
+        compute_capability=device.compute_capability, sm_count=device.sm_count, memory_mib=device.memory_mib
+    )
+    return target, engine_from_onnx.installed_version()
 
 
 def serve_request(asked: argparse.Namespace) -> ServeRequest:

@@ -35,9 +35,13 @@ class Comparison:
     max_absolute: float
     max_relative: float
     tolerance: float = TOLERANCE
+    boxes: str = ""
+    """How boxes agree, where they and not the numbers were judged."""
 
     def sentence(self) -> str:
         """Return it in words."""
+        if self.boxes:
+            return f"{self.frames} frames against {self.reference}: {self.boxes}; largest error {self.max_absolute:.3g}"
         return (
             f"{self.frames} frames against {self.reference}: largest error {self.max_absolute:.3g}, "
             f"relative {self.max_relative:.3g}, allowed {self.tolerance:g}"

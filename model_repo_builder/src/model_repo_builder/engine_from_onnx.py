@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_repo_builder import cuda_device
+from model_repo_builder.build_phases import Phases
 from model_repo_builder.errors import Failed, Refused
 
 if TYPE_CHECKING:
@@ -23,10 +24,14 @@ HALVINGS = 3
 """How often a build that ran out of memory is tried again with half the workspace."""
 WORKSPACE_SHARE = 2
 """The workspace is at most one part in so many of the slice's memory: weights and activations need the rest."""
-LATER = frozenset({"INT8", "FP8"})
+LATER = frozenset({"FP8"})
+FLAGS = {"TF32": ("TF32",), "BF16": ("BF16",), "FP16": ("FP16",), "INT8": ("INT8", "FP16")}
+"""Builder flags over an FP32 graph; INT8's scales stand in the graph (Q/DQ), and what has none runs in FP16."""
 TYPED = frozenset({"FP16"})
 """Precisions that the graph itself says; the others are the builder's flags over an FP32 graph."""
 MIB = 1024**2
+PLUGINS = "libnvinfer_plugin.so.10"
+FREE = -1
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "insufficient memory", "insufficient workspace")
 
 
@@ -45,6 +50,9 @@ class EngineOptions:
 
     `batches` are the optimisation profiles, for frames of one size. `workspace_mib` None: half of the slice's memory.
     `portable` lets the engine run on every device of its compute capability (from 10.9), or from Ampere on (before).
+    `half_io` makes float inputs and outputs FP16 where the graph does not say it itself. `aux_streams` None: TensorRT
+    chooses how many streams run beside the main one. `detailed` keeps what the engine inspector tells of each layer.
+    `typed` False: an FP32 graph is given, and FP16 is the builder's choice layer by layer.
     """
 
     precision: Precision
@@ -55,6 +63,10 @@ class EngineOptions:
     workspace_mib: int | None = None
     timing_cache: Path | None = None
     portable: bool = False
+    half_io: bool = False
+    aux_streams: int | None = None
+    detailed: bool = False
+    typed: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,18 +90,6 @@ def installed_version() -> str | None:
     return str(tensorrt.__version__)
 
 
-def unavailable() -> Refused:
-    """Say that builds in a cluster publish no engines yet: nothing there compares one with its ONNX on the GPU."""
-    version = installed_version()
-    has = f"TensorRT {version} is in the image, but" if version else "the image has no TensorRT, and"
-    return Refused(
-        field="spec.engine.backend",
-        value="TensorRT",
-        message=f"this builder publishes no TensorRT engines: {has} comparing them comes with a later version",
-        remedy="set spec.engine.backend: ONNXRuntime",
-    )
-
-
 def ready(precision: Precision, device: CudaDevice | None, version: str | None) -> CudaDevice:
     """Return the device to build on; Refused or Failed where an engine of this precision can't be built here."""
     backend = {"field": "spec.engine.backend", "value": "TensorRT"}
@@ -97,8 +97,8 @@ def ready(precision: Precision, device: CudaDevice | None, version: str | None) 
         raise Refused(
             field="spec.engine.precision",
             value=precision,
-            message="this builder does not calibrate engines yet",
-            remedy="set spec.engine.precision: FP16",
+            message="this builder makes no FP8 engines yet",
+            remedy="set spec.engine.precision: INT8 or FP16",
         )
     if version is None:
         raise Refused(
@@ -143,6 +143,13 @@ def compile_engine(onnx_file: Path, plan: Path, options: EngineOptions, report: 
     )
 
 
+def api() -> Any:
+    """Return TensorRT's own module."""
+    import tensorrt
+
+    return tensorrt
+
+
 def load_engine(plan: Path) -> Any:
     """Return TensorRT's engine of a plan, to be run; Failed in TensorRT's own words where it does not load."""
     import tensorrt
@@ -157,12 +164,27 @@ def load_engine(plan: Path) -> Any:
     return engine
 
 
+def load_plugins() -> None:
+    """Register TensorRT's own plugins, as a graph with EfficientNMS_TRT needs before it is built or loaded."""
+    import ctypes
+
+    import tensorrt
+
+    ctypes.CDLL(PLUGINS, mode=ctypes.RTLD_GLOBAL)
+    _kept_loggers.append(_logger(tensorrt, []))
+    tensorrt.init_libnvinfer_plugins(_kept_loggers[-1], "")
+
+
 def _same_kind(device: CudaDevice, target: Target) -> None:
     if device.compute_capability != target.compute_capability:
         raise Failed(
             message=f"the build runs on {device}, the engine is for compute capability {target.compute_capability}",
             remedy="check the node's labels nvidia.com/gpu.compute.*; engines are built where they serve",
         )
+
+
+_kept_loggers: list[Any] = []
+"""TensorRT keeps the pointer, not the object."""
 
 
 class _OutOfMemoryError(Exception):
@@ -205,7 +227,7 @@ class _Compiler:
         """Parse the graph: strongly typed where it says its own types."""
         trt = self._trt
         flags = 0
-        if self._options.precision in TYPED and hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
+        if _typed(trt, self._options):
             flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         network = builder.create_network(flags)
         parser = trt.OnnxParser(network, self._logger)
@@ -217,17 +239,31 @@ class _Compiler:
                 message=f"TensorRT {trt.__version__} does not read this graph: {words}",
                 remedy="export it with operators that TensorRT knows, or set spec.engine.backend: ONNXRuntime",
             )
+        if self._options.half_io and not flags:
+            self._halve_io(network)
         return network
+
+    def _halve_io(self, network: Any) -> None:
+        trt = self._trt
+        tensors = [network.get_input(index) for index in range(network.num_inputs)]
+        tensors += [network.get_output(index) for index in range(network.num_outputs)]
+        for tensor in tensors:
+            if tensor.dtype == trt.DataType.FLOAT:
+                tensor.dtype = trt.DataType.HALF
 
     def _config(self, builder: Any, network: Any) -> tuple[Any, Any]:
         trt, options = self._trt, self._options
         config = builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, (options.workspace_mib or 0) * MIB)
         config.builder_optimization_level = options.optimization_level
-        for flag in _flags(trt, options.precision):
+        for flag in _flags(trt, options):
             config.set_flag(flag)
         if options.precision == "FP32":
             config.clear_flag(trt.BuilderFlag.TF32)  # TensorRT's default is on
+        if options.aux_streams is not None:
+            config.max_aux_streams = options.aux_streams
+        if options.detailed:
+            config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         if options.portable:
             config.hardware_compatibility_level = _compatibility(trt)
         for batch in options.batches:
@@ -244,7 +280,9 @@ class _Compiler:
         size = self._options.image_size
         for index in range(network.num_inputs):
             told = network.get_input(index)
-            rest = (int(told.shape[1]), size.height, size.width)
+            rest = tuple(map(int, told.shape[1:]))
+            if FREE in rest:
+                rest = (rest[0], size.height, size.width)
             shapes = [(count, *rest) for count in (batch.smallest, batch.best, batch.largest)]
             profile.set_shape(told.name, *shapes)
         return profile
@@ -268,16 +306,22 @@ class _Compiler:
         return Failed(message=f"TensorRT built no engine: {words}", remedy="report this model with the build's log")
 
 
-def _flags(trt: Any, precision: Precision) -> Iterator[Any]:
-    if precision in ("TF32", "BF16"):
-        if not hasattr(trt.BuilderFlag, precision):
+def _typed(trt: Any, options: EngineOptions) -> bool:
+    """Whether the graph says its own types: the only way in TensorRT 11, a choice in 10."""
+    known = hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+    return known and options.typed and options.precision in TYPED
+
+
+def _flags(trt: Any, options: EngineOptions) -> Iterator[Any]:
+    for name in () if _typed(trt, options) else FLAGS.get(options.precision, ()):
+        if not hasattr(trt.BuilderFlag, name):
             raise Refused(
                 field="spec.engine.precision",
-                value=precision,
-                message=f"TensorRT {trt.__version__} builds no {precision} engine from an FP32 graph",
+                value=options.precision,
+                message=f"TensorRT {trt.__version__} builds no {options.precision} engine from an FP32 graph",
                 remedy="set spec.engine.precision: FP16",
             )
-        yield getattr(trt.BuilderFlag, precision)
+        yield getattr(trt.BuilderFlag, name)
 
 
 def _compatibility(trt: Any) -> Any:
@@ -299,41 +343,20 @@ def _logger(trt: Any, words: list[str]) -> Any:
 
 def _monitor(trt: Any, report: Report) -> Any:
     """Return a monitor that tells nested phases as one fraction; TensorRT calls it from several threads."""
+    phases = Phases(report)
 
     class Told(trt.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self._phases: dict[str, tuple[str | None, int, int]] = {}
-
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self._phases[phase_name] = (parent_phase, num_steps, 0)
-            self._tell(phase_name)
+            phases.start(phase_name, parent_phase, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            parent, steps, _ = self._phases.get(phase_name, (None, 1, 0))
-            self._phases[phase_name] = (parent, steps, step + 1)
-            self._tell(phase_name)
+            phases.step(phase_name, step)
             return True
 
         def phase_finish(self, phase_name: str) -> None:
-            self._phases.pop(phase_name, None)
-
-        def _tell(self, words: str) -> None:
-            report(fraction_of(self._phases), words)
+            phases.finish(phase_name)
 
     return Told()
-
-
-def fraction_of(phases: dict[str, tuple[str | None, int, int]]) -> float:
-    """Return how much is done, 0 to 1: of each phase (parent, steps, steps done), a child fills its parent's step."""
-
-    def inside(parent: str | None, depth: int = 0) -> float:
-        for name, (above, steps, done) in phases.items():
-            if above == parent and depth < len(phases):
-                return min((done + inside(name, depth + 1)) / max(steps, 1), 1.0)
-        return 0.0
-
-    return inside(None)
 
 
 def _write_whole(path: Path, content: bytes) -> None:

@@ -33,6 +33,47 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
     return _Halved(made).written()
 
 
+def half_io(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give a model that `half` made FP16 inputs and outputs too, in place: half of the bytes to copy."""
+    graph = model.graph
+    for info in graph.input:
+        if info.type.tensor_type.elem_type == FLOAT:
+            _take_half(graph, info)
+    for info in graph.output:
+        if info.type.tensor_type.elem_type == FLOAT:
+            _give_half(graph, info)
+    del graph.value_info[:]
+    return model
+
+
+def _take_half(graph: onnx.GraphProto, info: onnx.ValueInfoProto) -> None:
+    """The input's own cast to FP16 goes; who needs FP32 gets a cast back."""
+    info.type.tensor_type.elem_type = HALF
+    gone = [node for node in graph.node if node.op_type == "Cast" and list(node.input) == [info.name]]
+    same = {node.output[0]: info.name for node in gone if _attribute(node, "to") == HALF}
+    wide = f"{info.name}.float"
+    for node in graph.node:
+        node.input[:] = [wide if name == info.name else same.get(name, name) for name in node.input]
+    kept = [node for node in graph.node if node.op_type != "Cast" or node.output[0] not in same]
+    if any(wide in node.input for node in kept):
+        kept.insert(0, helper.make_node("Cast", [info.name], [wide], name=wide, to=FLOAT))
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _give_half(graph: onnx.GraphProto, info: onnx.ValueInfoProto) -> None:
+    info.type.tensor_type.elem_type = HALF
+    wide = f"{info.name}.wide"
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [wide if name == info.name else name for name in names]
+    graph.node.append(helper.make_node("Cast", [wide], [info.name], name=f"{info.name}.narrowed", to=HALF))
+
+
+def _attribute(node: onnx.NodeProto, name: str) -> int:
+    return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), 0)
+
+
 def decoding(graph: onnx.GraphProto) -> set[int]:
     """Return the places of the nodes behind the last layers with weights: no such layer uses what they make."""
     sizes = {tensor.name: _elements(tensor.dims) for tensor in graph.initializer}

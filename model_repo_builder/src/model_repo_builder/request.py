@@ -76,9 +76,17 @@ def check(request: BuildRequest) -> None:
         remedy="leave JPEG out of spec.endpoints",
     )
     if recipe.backend == "TensorRT":
-        from model_repo_builder import engine_from_onnx  # it needs onnx, which the operator's image has not
+        from model_repo_builder import cuda_device, engine_from_onnx
 
-        raise engine_from_onnx.unavailable()
+        _refuse_unless(
+            recipe.endpoints == ["Ultralytics"],
+            field="spec.endpoints",
+            value=", ".join(recipe.endpoints),
+            message="the graph of frames is not compiled into an engine yet",
+            remedy="set spec.endpoints: [Ultralytics], or spec.engine.backend: ONNXRuntime",
+        )
+        engine_from_onnx.ready(recipe.precision, cuda_device.look(), engine_from_onnx.installed_version())
+        return
     _refuse_unless(
         recipe.precision == "FP32",
         field="spec.engine.precision",

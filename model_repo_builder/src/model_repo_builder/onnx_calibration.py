@@ -1,0 +1,101 @@
+"""Writes INT8 scales into an ONNX graph (Q/DQ), from what its layers do on a user's frames."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from model_repo_builder import onnx_graph
+from model_repo_builder.errors import Refused
+from model_repo_builder.onnx_precision import decoding
+
+if TYPE_CHECKING:
+    from model_repo_builder.onnx_graph import Array
+
+AT_ONCE = 8
+"""Frames that are run together; scales do not depend on it."""
+FEWEST = 8
+QUANTIZED = ("Conv",)
+"""Attention's products keep FP16: they are small, and lose most."""
+OPTIONS: dict[str, Any] = {
+    "ActivationSymmetric": True,  # TensorRT knows no zero points
+    "WeightSymmetric": True,
+    "AddQDQPairToWeight": True,  # weights stay float, with their scales beside them
+    "QuantizeBias": False,
+    "OpTypesToExcludeOutputQuantization": list(QUANTIZED),  # SiLU comes first, as the compiler fuses it
+}
+
+
+class Frames:
+    """ONNX Runtime's way of asking for calibration data: one dictionary after the other, then None."""
+
+    def __init__(self, name: str, frames: Array) -> None:
+        self._name = name
+        self._batches = iter([frames[start : start + AT_ONCE] for start in range(0, len(frames), AT_ONCE)])
+
+    def get_next(self) -> dict[str, Array] | None:
+        """Return the next batch."""
+        batch = next(self._batches, None)
+        return None if batch is None else {self._name: batch}
+
+
+def quantize(source: Path, target: Path, frames: Array) -> int:
+    """Write `source` with the scales of its convolutions; return how many have them.
+
+    `frames` are (N, C, H, W) as the model takes them. The head's last convolutions stay as they are: what decodes
+    boxes has no room for 256 steps.
+    """
+    if len(frames) < FEWEST:
+        raise Refused(
+            field="spec.engine.calibration",
+            value=f"{len(frames)} frames",
+            message="too few frames to calibrate on",
+            remedy=f"give {FEWEST} at least; a few hundred of the cameras' own are best",
+        )
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    model = onnx.load(str(source))
+    kept = last_convolutions(model.graph)
+    logging.getLogger("root").setLevel(logging.ERROR)  # it advises pre-processing that torch has done already
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        named = Path(scratch) / "named.onnx"
+        onnx.save(_named(model), str(named))
+        quantize_static(
+            str(named),
+            str(target),
+            Frames(onnx_graph.inputs_of(model)[0].name, frames),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTIZED),
+            nodes_to_exclude=kept,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options=OPTIONS,
+        )
+    return sum(node.op_type in QUANTIZED for node in model.graph.node) - len(kept)
+
+
+def last_convolutions(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the convolutions whose answer no other one sees, and of those that only decode."""
+    last = decoding(graph)
+    leads_to_layer: set[str] = set()
+    found: list[str] = []
+    for place, node in reversed(list(enumerate(graph.node))):
+        layer = node.op_type in QUANTIZED and place not in last
+        if node.op_type in QUANTIZED and not leads_to_layer.intersection(node.output):
+            found.append(node.name)
+        if layer or leads_to_layer.intersection(node.output):
+            leads_to_layer.update(node.input)
+    return found
+
+
+def _named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Names are how ONNX Runtime is told what to leave out."""
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+    return model
