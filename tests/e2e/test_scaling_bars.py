@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 
@@ -85,6 +86,9 @@ def test_turns_are_counted_and_steps_in_one_direction_are_none() -> None:
 
 def test_the_simulation_of_a_trace_knows_the_bounds() -> None:
     frames = pacing.steps((10, 60), (60, 40), (10, 60))
-    counts = pacing.simulated(frames, 5.0, pacing.Bounds(least=2, most=9, warm=1))
-    assert (min(counts), max(counts)) == (2, 9)
+    free = pacing.simulated(frames, 5.0, pacing.Bounds(least=1, most=99, warm=1))
+    assert free[0] == math.ceil(10 / (pacing.REPLICA_FPS * pacing.TARGET_PERCENT / 100)) + 1
+    assert max(free) > 9
+    counts = pacing.simulated(frames, 5.0, pacing.Bounds(least=4, most=9, warm=1))
+    assert (min(counts), max(counts)) == (4, 9)
     assert len(list(itertools.groupby(counts))) < 20
