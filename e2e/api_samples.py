@@ -47,6 +47,7 @@ ENGINE: dict[str, Any] = {
         "maxBatchSize": 16,
         "endpoints": ["Ultralytics", "Frames"],
         "calibration": f"sha256:{DIGEST}",
+        "frames": {"format": "NV12", "sourceSize": {"height": 1080, "width": 1920}},
     },
     "target": {"computeCapability": "9.0", "smCount": 16, "memoryMiB": 9984},
     "builder": {"image": "localhost/yolofleet/builder:dev", "version": "1", "tensorrtVersion": "10.9.0"},

@@ -168,7 +168,7 @@ async def _engines(server: ApiServer, kinds: list[Object]) -> list[tuple[Object,
             stage="Publish",
             progress_percent=100,
             attempts=1,
-            artifact=Artifact(uri=f"store://{wish.spec.key}", sha256=wish.spec.key, size_bytes=12_345_678),
+            artifact=Artifact(uri=f"file:///store/{wish.spec.key}", sha256=wish.spec.key, size_bytes=12_345_678),
             weights_sha256=wish.spec.key,
         )
         seen = manifest | {"status": status.wire()}

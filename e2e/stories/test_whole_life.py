@@ -92,7 +92,7 @@ def lose_and_return(fleet: Fleet, kills: Kills, life: Life, node: int, name: str
     wait_for(
         f"the endpoints on {lost} to leave",
         lambda: lost not in serving_nodes(fleet, name).values(),
-        timeout_s=60,
+        timeout_s=120,  # the control plane's own time, on a machine that may be full
         seen=lambda: serving_nodes(fleet, name),
     )
     kills.enter("node back", share=life.kills["node back"])

@@ -35,6 +35,8 @@ OF_ENGINES_AND_POOLS = {
     Reason.VERIFIED,
     Reason.BACKING_OFF,
     Reason.BUILD_QUOTA_EXCEEDED,
+    Reason.STORE_FULL,
+    Reason.STORE_UNAVAILABLE,
     Reason.POOL_READY,
     Reason.NO_NODES,
     Reason.NODES_SHARED,
