@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from tests import raw_objects
+from tests.cli.fake_cluster import Cluster
 from tests.planning import files
 from yolofleet.cli.gathering import Seen, applied, gathered, snapshot_of
 from yolofleet.cli.printing import consoles
@@ -121,41 +117,8 @@ def test_an_object_that_this_plugin_cannot_read_is_named() -> None:
         snapshot_of(Seen([], deployments=[broken]), NOW)
 
 
-@dataclass
-class Cluster:
-    """An API server that lists what it is given by path; other paths are forbidden."""
-
-    lists: dict[str, list[Object]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    url: str = ""
-
-    async def handle(self, request: web.Request) -> web.Response:
-        self.asked.append(request.path)
-        if request.path in self.lists:
-            return web.json_response({"metadata": {}, "items": self.lists[request.path]})
-        told = {"kind": "Status", "reason": "Forbidden", "message": f"cannot list {request.path}"}
-        return web.json_response(told, status=403)
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    fake = Cluster()
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", fake.handle)
-    async with TestServer(app) as server:
-        fake.url = str(server.make_url("")).rstrip("/")
-        yield fake
-
-
 def session(cluster: Cluster, folder: Path, namespace: str | None = None) -> Session:
-    document = {
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "cams"}}],
-        "clusters": [{"name": "c", "cluster": {"server": cluster.url}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
-    }
-    (folder / "config").write_text(yaml.safe_dump(document))
-    return Session(Flags(str(folder / "config"), None, namespace), *consoles())
+    return Session(Flags(str(cluster.kubeconfig(folder, {"token": "t"})), None, namespace), *consoles())
 
 
 FLEET = "/apis/yolofleet.dev/v1alpha1"
@@ -170,7 +133,7 @@ EVERYWHERE = {
 
 
 async def test_whoever_may_see_all_gets_all_and_it_can_be_planned(cluster: Cluster, tmp_path: Path) -> None:
-    cluster.lists = dict(EVERYWHERE)
+    cluster.lists(EVERYWHERE)
     found = await gathered(session(cluster, tmp_path))
     assert found.unseen == {}
     assert [(one.name, one.deployment) for one in found.nodes[0].holders or []] == [("cams/train-1", None)]
@@ -182,12 +145,13 @@ async def test_whoever_may_see_all_gets_all_and_it_can_be_planned(cluster: Clust
 async def test_whoever_may_see_one_namespace_gets_that_and_is_told_what_is_missing(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    cluster.lists = {
+    seen = {
         "/api/v1/nodes": [node()],
         "/api/v1/namespaces/cams/pods": [pod("gate-1", "gate")],
         f"{FLEET}/namespaces/cams/yolodeployments": [deployment()],
         f"{FLEET}/namespaces/cams/yoloengines": [],
     }
+    cluster.lists(seen)
     found = await gathered(session(cluster, tmp_path))
     assert [one.name for one in found.deployments] == ["gate"]
     assert found.nodes[0].holders is not None
@@ -201,10 +165,8 @@ async def test_whoever_may_see_one_namespace_gets_that_and_is_told_what_is_missi
 
 
 async def test_a_named_namespace_is_looked_at_alone(cluster: Cluster, tmp_path: Path) -> None:
-    cluster.lists = EVERYWHERE | {
-        f"{FLEET}/namespaces/yards/yolodeployments": [],
-        f"{FLEET}/namespaces/yards/yoloengines": [],
-    }
+    yards = {f"{FLEET}/namespaces/yards/{kind}": [] for kind in ("yolodeployments", "yoloengines")}
+    cluster.lists(EVERYWHERE | yards)
     manifest = {"metadata": {"name": "new"}, "spec": deployment()["spec"]}
     found = await gathered(session(cluster, tmp_path, "yards"), [manifest])
     assert [(one.namespace, one.name) for one in found.deployments] == [("yards", "new")]

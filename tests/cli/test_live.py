@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
+from tests.cli.fake_cluster import Cluster, listed, refused
 from tests.cli.test_standing import obj
 from yolofleet.api.top import AUDIENCE, AUDIENCE_HEADER, TOKEN_HEADER
 from yolofleet.cli.__main__ import parsed
@@ -24,48 +19,15 @@ from yolofleet.errors import CannotAskError
 
 PROXY = Operator().proxy("top", "/top")
 TOKEN = "/api/v1/namespaces/yolofleet-system/serviceaccounts/yolofleet-viewer/token"
+DEPLOYMENTS = "/apis/yolofleet.dev/v1alpha1/namespaces/cams/yolodeployments"
 ROW = {"namespace": "cams", "name": "gate", "ready": 2, "desired": 2, "servedFps": 690.5}
 LIVE = {"version": 1, "takenAt": "2026-01-01T00:00:00Z", "deployments": [ROW], "slices": None, "news": "from later"}
 
 
-@dataclass
-class Cluster:
-    """An API server that answers with (status, document) by path, and remembers what it was shown."""
-
-    answers: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
-    shown: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-
-    async def handle(self, request: web.Request) -> web.Response:
-        self.shown.append((request.path, {k: v for k, v in request.headers.items() if k.startswith("X-Yolofleet")}))
-        queue = self.answers.get(request.path, [(404, {"reason": "NotFound", "message": "not found"})])
-        status, document = queue.pop(0) if len(queue) > 1 else queue[0]
-        return web.json_response(document, status=status)
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    fake = Cluster()
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", fake.handle)
-    async with TestServer(app) as server:
-        fake.url = str(server.make_url("")).rstrip("/")
-        yield fake
-
-
-def refused(status: int, reason: str, message: str) -> tuple[int, dict[str, Any]]:
-    return status, {"kind": "Status", "reason": reason, "message": message}
-
-
 async def top(cluster: Cluster, folder: Path, capsys, *arguments: str, user: dict[str, str] | None = None):
     """Run `top --once -o json`; return its exit code, its document and what it says beside it."""
-    config = folder / "config"
-    document = {
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "cams"}}],
-        "clusters": [{"name": "c", "cluster": {"server": cluster.url}}],
-        "users": [{"name": "u", "user": user or {}}],
-    }
-    config.write_text(yaml.safe_dump(document))
+    cluster.answers.setdefault(TOKEN, [refused(404, "NotFound", "no such service account")])
+    config = cluster.kubeconfig(folder, user or {})
     told = parsed(["top", "-o", "json", "--kubeconfig", str(config), *arguments])
     flags = Flags(told.kubeconfig, told.context, told.namespace, told.all_namespaces)
     code = await run(told, Session(flags, *consoles()))
@@ -100,8 +62,7 @@ async def test_others_show_their_own_token(cluster, tmp_path, capsys) -> None:
     ],
 )
 async def test_without_the_operator_status_is_shown_and_why(cluster, tmp_path, capsys, answer, words) -> None:
-    listed = {"metadata": {}, "items": [obj(fps="700/720")]}
-    cluster.answers = {PROXY: [answer], "/apis/yolofleet.dev/v1alpha1/namespaces/cams/yolodeployments": [(200, listed)]}
+    cluster.answers = {PROXY: [answer], DEPLOYMENTS: [listed(obj(fps="700/720"))]}
     code, told, said = await top(cluster, tmp_path, capsys, user={"token": "t"})
     (row,) = told["deployments"]
     assert (code, told["source"]) == (1, "status")
@@ -113,8 +74,7 @@ async def test_without_the_operator_status_is_shown_and_why(cluster, tmp_path, c
 async def test_a_client_certificate_without_the_right_to_a_token_is_told_what_to_ask_for(
     cluster, tmp_path, capsys
 ) -> None:
-    listed = {"metadata": {}, "items": []}
-    cluster.answers = {"/apis/yolofleet.dev/v1alpha1/namespaces/cams/yolodeployments": [(200, listed)]}
+    cluster.answers = {DEPLOYMENTS: [listed()]}
     code, told, _ = await top(cluster, tmp_path, capsys)
     assert code == 1
     assert "create serviceaccounts/token" in told["notLive"]
