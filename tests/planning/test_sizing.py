@@ -60,6 +60,21 @@ def test_jpeg_needs_an_engine_for_it() -> None:
     assert told.out == {(A100, "1g.10gb"): f"1g.10gb of {A100} has no JPEG engine, and endpoint JPEG needs one"}
 
 
+def test_jpeg_that_the_cpu_decodes_needs_no_engine_and_takes_none_from_those_who_do() -> None:
+    offered = {(A100, profile): worth(A100, profile) for profile in ("1g.10gb", "1g.10gb+me")}
+    asked = Ask("gate", 700, 100, endpoint="JPEG", backend="ONNXRuntime", curves=(jpeg_curve(),))
+    told = sized(asked, offered)
+    assert dict(told.need.rates) == {(A100, "1g.10gb"): 800.0}
+    assert told.out == {
+        (A100, "1g.10gb+me"): "1g.10gb+me is for those who need its media engines: a GPU has only one of them"
+    }
+
+
+def jpeg_curve() -> Curve:
+    points = [point.model_copy(update={"endpoint": "JPEG"}) for point in curve().points]
+    return curve(product=A100).model_copy(update={"points": points})
+
+
 def test_a_measured_curve_goes_before_an_estimated_one() -> None:
     both = (curve("Estimated", "0.5"), curve("Measured"))
     told = sized(Ask("gate", 700, 100, profiles=("1g.10gb",), curves=both), {(H100, "1g.10gb"): worth(H100, "1g.10gb")})

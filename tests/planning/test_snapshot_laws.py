@@ -214,18 +214,19 @@ def test_what_a_pool_reserves_is_cut_and_left_free_and_a_lack_is_told() -> None:
     assert "reserved[5g.50gb]: no GPU here can be cut so: 2 are kept free of nothing" in notes
 
 
-def test_jpeg_deployments_of_a_cluster_get_the_slices_that_have_the_engine() -> None:
+@pytest.mark.parametrize(("backend", "profile"), [("TensorRT", "1g.6gb+me"), ("ONNXRuntime", "1g.6gb")])
+def test_jpeg_that_a_gpu_decodes_gets_the_slice_that_has_the_engine(backend: str, profile: str) -> None:
     told = files.curve("1g.6gb", 100, 10, A30)
     told["points"][0]["endpoint"] = "JPEG"
-    asked = files.deployment("gate", 4, 50, endpoints=["JPEG"])
-    made = engine() | {"recipe": files.recipe(endpoints=["JPEG"]), "curves": [told]}
+    asked = files.deployment("gate", 4, 50, endpoints=["JPEG"], engine={"backend": backend})
+    made = engine() | {"recipe": files.recipe(endpoints=["JPEG"], backend=backend), "curves": [told]}
     node = files.node(product=A30, slices={"nvidia.com/mig-1g.6gb": 4}, gpuCount=1)
     found = planned(
         SnapshotFile.model_validate_json(
             json.dumps(files.snapshot(nodes=[node], deployments=[asked], engines=[made], pools=[]))
         )
     )
-    assert [share.slices for share in found.plan.shares] == [(((A30, "1g.6gb+me"), 1),)]
+    assert [share.slices for share in found.plan.shares] == [(((A30, profile), 1),)]
 
 
 def test_a_narrow_link_asks_for_more_gpus_and_the_node_may_say_what_it_carries() -> None:

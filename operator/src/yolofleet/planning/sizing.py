@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from yolofleet.api.curve import Curve, CurvePoint
-from yolofleet.api.recipe import Endpoint
+from yolofleet.api.recipe import Backend, Endpoint
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.planning.capabilities import Capability
 from yolofleet.planning.host_link import GB, link_of, share_of
@@ -34,6 +34,12 @@ class Ask:
     products: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
     links: tuple[tuple[str, float], ...] = ()
+    backend: Backend = "TensorRT"
+
+    @property
+    def decodes_on_gpu(self) -> bool:
+        """Tell whether pictures are decoded by the GPU's JPEG engine."""
+        return decodes_on_gpu(self.endpoint, self.backend)
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,11 @@ def endpoint_of(spec: YoloDeploymentSpec) -> Endpoint:
     return "Ultralytics" if "Ultralytics" in spec.endpoints else spec.endpoints[0]
 
 
+def decodes_on_gpu(endpoint: Endpoint, backend: Backend) -> bool:
+    """Tell whether an endpoint's pictures are decoded by a JPEG engine; with ONNXRuntime the CPU does it."""
+    return endpoint == "JPEG" and backend == "TensorRT"
+
+
 def allowed(ask: Ask, kind: Kind, worth: Capability) -> bool:
     """Tell whether a deployment may have this kind of slice, whatever its curve says."""
     return _forbidden(ask, kind, worth) is None
@@ -130,9 +141,9 @@ def _forbidden(ask: Ask, kind: Kind, worth: Capability) -> str | None:
     product, profile = kind
     if unnamed := _unnamed(ask, kind):
         return unnamed
-    if worth.name.attributes and ask.endpoint != "JPEG":
+    if worth.name.attributes and not ask.decodes_on_gpu:
         return f"{profile} is for those who need its media engines: a GPU has only one of them"
-    if ask.endpoint == "JPEG" and not worth.jpeg:
+    if ask.decodes_on_gpu and not worth.jpeg:
         seen = "has no JPEG engine" if worth.jpeg == 0 else "is not known to have a JPEG engine"
         return f"{profile} of {product} {seen}, and endpoint JPEG needs one"
     return None

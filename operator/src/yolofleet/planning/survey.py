@@ -15,7 +15,7 @@ from yolofleet.planning.overlay import FOREIGN, GpuState
 from yolofleet.planning.packing import Need, Product, stocks
 from yolofleet.planning.scaling import planned_fps
 from yolofleet.planning.seating import name_of, seats_of
-from yolofleet.planning.sizing import Ask, Kind, Rate, Sized, allowed, endpoint_of, rate_on, sized
+from yolofleet.planning.sizing import Ask, Kind, Rate, Sized, allowed, decodes_on_gpu, endpoint_of, rate_on, sized
 from yolofleet.planning.spreading import Place
 
 DEFAULT = "default"
@@ -88,7 +88,7 @@ def _survey(
     fixed = tuple(gpu for gpu in seats.gpus if gpu not in today)
     mine = {gpu.product: products[gpu.product] for gpu in today}
     running = {name_of(one): one for one in deployments if not one.spec.suspend}
-    jpeg = any(endpoint_of(one.spec) == "JPEG" for one in running.values())
+    jpeg = any(decodes_on_gpu(endpoint_of(one.spec), one.spec.engine.backend) for one in running.values())
     kinds = {
         (name, one.profile): one for name, gpu in mine.items() for one in gpu.profiles if useful(one, gpu, jpeg=jpeg)
     }
@@ -201,6 +201,7 @@ def ask_of(one: SnapshotDeployment, curves: Curves, links: tuple[tuple[str, floa
         objective_ms=float(spec.objective.p99_latency_milliseconds),
         utilization_percent=spec.scaling.target_utilization_percent,
         endpoint=endpoint_of(spec),
+        backend=spec.engine.backend,
         profiles=tuple(spec.placement.profiles),
         products=tuple(spec.placement.products),
         curves=curves.at(home_of(one.namespace, spec)),
