@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.charts.restricted import violations
-from tests.planning.worlds import H100, NOW, deployment, engine, labelled, node, snapshot, spec
+from tests.planning.worlds import H100, deployment, engine, labelled, node, snapshot, spec
 from tests.raw_objects import settings
 from tests.render.cases import (
     EVERYTHING,
@@ -26,18 +25,11 @@ from tests.render.cases import (
     full,
     manifests,
     planned,
-    serves,
 )
 from yolofleet.api.build import BUILD_ENV, SERVE_ENV, BuildRequest, ServeRequest
-from yolofleet.api.conditions import Condition, Reason
-from yolofleet.planning.judging import Judged
 from yolofleet.planning.plan import plan
-from yolofleet.planning.snapshot import UnreadableView
 from yolofleet.render import engines, serving
-from yolofleet.render.events import NOTE_LIMIT_BYTES, events
 from yolofleet.render.meta import HASH_ANNOTATION, digest, hashed
-from yolofleet.render.status import condition, deployment_status, unreadable_status
-from yolofleet.render.writes import Target
 
 PODS: dict[str, Object] = {
     "serving": manifests()["Deployment"]["spec"]["template"]["spec"],
@@ -230,46 +222,3 @@ def test_hashing_keeps_annotations_and_does_not_touch_what_it_was_given() -> Non
 
 def test_the_claim_outlives_its_deployments() -> None:
     assert "ownerReferences" not in engines.claim("cams", SETTINGS)["metadata"]
-
-
-# Status and Events
-
-
-def test_a_conditions_time_moves_only_with_its_status() -> None:
-    first = condition("Ready", Judged("False", Reason.NOT_SERVING, "0 of 1"), old=[], now=NOW, generation=1)
-    later = NOW.replace(hour=13)
-    same = condition("Ready", Judged("False", Reason.SUSPENDED, "off"), old=[first], now=later, generation=2)
-    turned = condition("Ready", Judged("True", Reason.SERVING, "1 of 1"), old=[same], now=later, generation=2)
-    assert same.last_transition_time == first.last_transition_time == "2026-01-01T12:00:00Z"
-    assert turned.last_transition_time == "2026-01-01T13:00:00Z"
-
-
-def test_a_status_is_written_once_and_then_stands() -> None:
-    first = deployment_status(planned(**serves()), NOW)
-    again = deployment_status(planned(**serves(), status=first), NOW.replace(hour=13))
-    assert again == first
-
-
-@given(st.sampled_from("a×→😀"), st.integers(1, 1500))
-def test_a_note_never_passes_what_kubernetes_takes_in_bytes(letter: str, length: int) -> None:
-    words = letter * length
-    new = [condition("Placed", Judged("False", Reason.NO_ROOM, words), old=[], now=NOW, generation=1)]
-    (event,) = events(Target("YoloDeployment", "cams", "gate", "u"), [], new, NOW)
-    assert len(event["note"].encode()) <= NOTE_LIMIT_BYTES
-    assert f"Placed=False: {words}".startswith(event["note"])
-
-
-def test_an_event_of_a_pool_lies_in_default_and_regards_no_namespace() -> None:
-    new = [condition("Ready", Judged("False", Reason.INVALID_SPEC, "no"), old=[], now=NOW, generation=1)]
-    (event,) = events(Target("MigPool", "", "east"), [], new, NOW)
-    assert event["metadata"]["namespace"] == "default"
-    assert event["regarding"].keys() == {"apiVersion", "kind", "name"}
-
-
-def test_the_condition_of_an_unreadable_object_is_written_once_and_then_stands() -> None:
-    view = UnreadableView("YoloDeployment", "cams", "gate", 7, "spec.engine: no")
-    first = unreadable_status(view, NOW)
-    known = [Condition.model_validate(told) for told in first["conditions"]]
-    again = unreadable_status(replace(view, status=first, conditions=known), NOW.replace(hour=13))
-    assert again == first
-    assert first["observedGeneration"] == 7

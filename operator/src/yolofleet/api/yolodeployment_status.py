@@ -106,7 +106,7 @@ class YoloDeploymentStatus(ApiModel):
     groups: Annotated[list[Group], as_map("profile", max_items=16)] = Field(default_factory=list)
     """The replicas, by slice profile."""
     endpoints: Annotated[list[EndpointStatus], as_map("type", max_items=3)] = Field(default_factory=list)
-    """Where clients reach the model."""
+    """Where clients reach the model: what every ready replica serves, which in a rollout may be less than the spec."""
     scaling: ScalingStatus | None = None
     """The last decision, with its arithmetic."""
     conditions: Annotated[list[Condition], as_map("type", max_items=16)] = Field(default_factory=list)

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from yolofleet.api.conditions import Reason
-from yolofleet.api.endpoints import ANSWER_ROWS
-from yolofleet.api.recipe import Builder, Target, engine_key, engine_name
+from yolofleet.api.endpoints import ANSWER_ROWS, SUFFIX
+from yolofleet.api.recipe import Builder, Endpoint, Target, engine_key, engine_name
 from yolofleet.api.sources import Source
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
 from yolofleet.planning.curves import recipe_from
 from yolofleet.planning.placing import Choice
-from yolofleet.planning.snapshot import EngineView
+from yolofleet.planning.snapshot import DeploymentView, EngineView
 
 SUPPORTED_SOURCES = ("builtin", "http", "pvc")
 
@@ -92,6 +92,14 @@ def target_of(spec: YoloDeploymentSpec, choice: Choice, labels: Mapping[str, str
         sm_count=int(seen["sms"]),
         memory_mib=int(seen["memory"]),
     )
+
+
+def served(view: DeploymentView, engines: Mapping[tuple[str, str], EngineView]) -> tuple[Endpoint, ...]:
+    """Return the endpoints that answer whichever pod a client meets; before a pod is ready, those that will."""
+    serving = {pod.engine for pod in view.pods if pod.ready and not pod.terminating}
+    names = serving or {group.engine for group in view.groups}
+    made = [engines[key].spec.recipe.endpoints for name in names if (key := (view.namespace, name)) in engines]
+    return tuple(one for one in SUFFIX if made and all(one in endpoints for endpoints in made))
 
 
 def verdict(engine: EngineView | None, *, name: str) -> Verdict:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from yolofleet.api.recipe import Target
+from yolofleet.api.recipe import Endpoint, Target
 from yolofleet.planning.building import EnginePlan, step
 from yolofleet.planning.capacity import Capacity
-from yolofleet.planning.engines import Verdict, Wish, target_of, unsupported, verdict, wish
+from yolofleet.planning.engines import Verdict, Wish, served, target_of, unsupported, verdict, wish
 from yolofleet.planning.fitting import Room, Worths
 from yolofleet.planning.judging import Judgement, judge
 from yolofleet.planning.placing import Choice, Market, NoChoice, choose, market
@@ -33,7 +33,8 @@ class GroupPlan:
 class DeploymentPlan:
     """What one YoloDeployment should have; `kept` names Deployments that stay untouched, the rest goes.
 
-    `profile` and `measured` are what a replica was weighed by: with them a decision can be made again.
+    `profile` and `measured` are what a replica was weighed by: with them a decision can be made again. `endpoints` are
+    served now, which an older engine may do with fewer than the spec asks for.
     """
 
     view: DeploymentView
@@ -44,6 +45,7 @@ class DeploymentPlan:
     judgement: Judgement
     profile: str = ""
     measured: Capacity | None = None
+    endpoints: tuple[Endpoint, ...] = ()
 
     @property
     def gone(self) -> tuple[GroupView, ...]:
@@ -113,6 +115,7 @@ def plan_deployment(
         judgement=judgement,
         profile=profile,
         measured=measured,
+        endpoints=served(view, snapshot.engines),
     )
 
 

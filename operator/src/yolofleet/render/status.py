@@ -134,10 +134,8 @@ def _groups(plan: DeploymentPlan) -> list[Group]:
 
 def _endpoints(plan: DeploymentPlan) -> list[EndpointStatus]:
     view = plan.view
-    if not view.groups:
-        return []
     host = f"{view.name}.{view.namespace}.svc"
-    named = {endpoint: model_name(view.name, endpoint) for endpoint in view.spec.endpoints}
+    named = {endpoint: model_name(view.name, endpoint) for endpoint in plan.endpoints}
     return [
         EndpointStatus(
             type=endpoint,
