@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from e2e.clusters.protocol import Cluster, UnsupportedError
 from e2e.fakes.gpus import DEFAULT_LAYOUT
 
 _OUT = Path(__file__).resolve().parent.parent / "out" / "e2e"
-_FAILED = pytest.StashKey[bool]()
+_DUMP = pytest.StashKey[Callable[[], Path]]()
 _SYSTEM_NAMESPACES = ("yolofleet-system",)
 
 
@@ -77,9 +77,13 @@ def _skipping_the_unsupported(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember on the item whether any of its phases failed."""
+    """Dump a story's namespace when it fails: now, before its fixtures take away what it was about."""
     report = yield
-    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
+    if report.failed and report.when != "teardown" and (dump := item.stash.get(_DUMP, None)):
+        try:
+            report.sections.append(("dump", str(dump())))
+        except Exception as error:  # noqa: BLE001 - whatever ails the dump must not hide why the story failed
+            report.sections.append(("dump", f"failed: {error!r}"))
     return report
 
 
@@ -119,12 +123,15 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]
     name = f"{story}-{secrets.token_hex(2)}"
     cluster.kubectl("create", "namespace", name)
     cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    request.node.stash[_DUMP] = lambda: _dumped(cluster, name, _OUT / story)
     yield name
-    if request.node.stash.get(_FAILED, False):
-        folder = _OUT / story
-        shutil.rmtree(folder, ignore_errors=True)
-        cluster.dump([name, *_SYSTEM_NAMESPACES], folder)
     _clear(cluster, name)
+
+
+def _dumped(cluster: Cluster, namespace: str, folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    cluster.dump([namespace, *_SYSTEM_NAMESPACES], folder)
+    return folder
 
 
 def _clear(cluster: Cluster, namespace: str) -> None:
