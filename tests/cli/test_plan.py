@@ -213,6 +213,14 @@ def test_what_cannot_be_planned_is_refused_with_field_value_and_remedy(said, ver
     assert ";" in err
 
 
+def test_a_picture_of_today_takes_no_manifests_which_sit_nowhere_yet(said) -> None:
+    manifest = {"apiVersion": "yolofleet.dev/v1alpha1", "kind": "YoloDeployment", "metadata": {"name": "gate"}}
+    code, out, err = said("layout", document=manifest | {"spec": {"model": {"builtin": "yolo26n"}}})
+    assert (code, out) == (2, "")
+    assert "manifests sit nowhere yet" in err
+    assert "--planned" in err
+
+
 def test_a_snapshot_in_yaml_is_read_too(capsys, tmp_path) -> None:
     path = tmp_path / "given.yaml"
     path.write_text(yaml.safe_dump(files.snapshot()))

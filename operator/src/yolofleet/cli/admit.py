@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from yolofleet.cli.plan import filename_argument, snapshot
+from yolofleet.cli.given import filename_argument, snapshot
 from yolofleet.cli.printing import as_json, cell, table
 from yolofleet.cli.session import Session
 from yolofleet.planning.admission import Admission, Option, admission

@@ -8,14 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from yolofleet.api.fleet import Fleet
-from yolofleet.api.snapshot import SnapshotFile
 from yolofleet.cli.drawing import numbered, shortened, size_of, svg, terminal
-from yolofleet.cli.files import read
-from yolofleet.cli.gathering import gathered
-from yolofleet.cli.plan import filename_argument
+from yolofleet.cli.given import filename_argument, given
 from yolofleet.cli.printing import as_json, cell
 from yolofleet.cli.session import Session
-from yolofleet.errors import Refused
 from yolofleet.planning.fleet import plan_fleet
 from yolofleet.planning.optimum import optima
 from yolofleet.planning.overlay import FOREIGN, GpuState
@@ -50,14 +46,9 @@ async def run(told: argparse.Namespace, session: Session) -> int:
 
 
 async def _rows(told: argparse.Namespace, session: Session) -> tuple[list[GpuState], list[str]]:
-    given = read(told.filename) if told.filename else []
-    if isinstance(given, Fleet):
-        return numbered(plan_fleet(given).gpus), []
-    if not isinstance(given, SnapshotFile) and given:
-        remedy = "name a fleet or a snapshot, or leave -f out; with --planned they are planned as if applied"
-        if not told.planned:
-            raise Refused(field="-f", value=told.filename, message="manifests sit nowhere yet", remedy=remedy)
-    seen = given if isinstance(given, SnapshotFile) else await gathered(session, given)
+    seen = await given(told.filename, session, applying=told.planned)
+    if isinstance(seen, Fleet):
+        return numbered(plan_fleet(seen).gpus), []
     if told.planned:
         found, lost = optima(seen)
         words = [*lost, *(note for one in found for note in one.notes), *seen.unseen.values()]

@@ -9,14 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from yolofleet.api.fleet import Fleet
 from yolofleet.api.snapshot import SnapshotFile
-from yolofleet.cli.files import read
-from yolofleet.cli.gathering import gathered
+from yolofleet.cli.given import filename_argument, snapshot
 from yolofleet.cli.printing import as_json, cell, table
 from yolofleet.cli.session import Session
 from yolofleet.cli.simulate import headline, notes, shorts, slack_argument, wire
-from yolofleet.errors import Refused
 from yolofleet.planning.foretelling import Foretold, Replicas, cost_of, foretold
 from yolofleet.planning.optimum import PoolOptimum, optima
 from yolofleet.planning.transition import Move, Step
@@ -43,27 +40,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Exit code: 0 nothing would change, 3 something would, 1 not all can be served, 2 the input cannot be planned."
     )
-
-
-def filename_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the argument by which one names a file instead of, or beside, the cluster."""
-    parser.add_argument(
-        "-f",
-        "--filename",
-        metavar="FILE",
-        help="a snapshot (asks no cluster), or YoloDeployments as if they were applied; -: standard input",
-    )
-
-
-async def snapshot(filename: str | None, session: Session) -> SnapshotFile:
-    """Return what is planned from: the cluster, with the manifests that are named, or a snapshot in a file."""
-    given = read(filename) if filename else []
-    if isinstance(given, SnapshotFile):
-        return given
-    if isinstance(given, Fleet):
-        remedy = "`kubectl yolofleet simulate -f` plans it; here name a snapshot or manifests"
-        raise Refused(field="-f", value=str(filename), message="a fleet does not say what runs today", remedy=remedy)
-    return await gathered(session, given)
 
 
 async def run(told: argparse.Namespace, session: Session) -> int:
