@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
+import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from model_repo_builder import bucket_shelf, command
+from model_repo_builder.__main__ import assemble_model
 from model_repo_builder.granted_store import GrantedStore
 from tests.fake_api_server import FakeApiServer
 from tests.handlers.test_fleet import conditions, ended, made, message, only, seen, serving_fleet, settled
 from tests.model_repo_builder.test_store import told_of
-from tests.raw_objects import ARTIFACT, node, settings, yolodeployment
+from tests.raw_objects import ARTIFACT, node, serving_pod, settings, yolodeployment
 from tests.s3_server import WRITER, S3Server, s3_server
 from yolofleet.api.store import GRANT_ENV, Grant
 from yolofleet.handlers import store_keeper
 from yolofleet.handlers.fleet import Fleet
 from yolofleet.kube import Kube
+from yolofleet.render.status import stamp
 
 
 @pytest.fixture(autouse=True)
@@ -116,19 +122,88 @@ async def test_no_build_starts_while_the_store_is_away_and_it_starts_when_it_is_
 
 async def test_an_engine_that_lies_on_a_claim_is_built_anew_into_s3(server, kube, s3) -> None:
     fleet = await serving_fleet(server, kube)
+    serving = only(server, "Deployment")
     assert only(server, "YoloEngine")["status"]["artifact"]["uri"].startswith("file://")
     moved = made(kube, s3_settings(s3))
     await moved.load()
     await settled(moved)
     engine = only(server, "YoloEngine")
-    assert conditions(engine)["Ready"] == ("False", "BackingOff")
-    assert "the store that was there before" in message(engine, "Ready")
-    assert not server.all("Job")
-    past = "2026-01-01T00:00:00+00:00"
-    server.edit("YoloEngine", "cams", engine["metadata"]["name"], status=engine["status"] | {"nextAttemptTime": past})
-    await seen(moved)
+    assert conditions(engine)["Ready"] == ("False", "Building")
+    assert only(server, "Deployment") == serving, "what serves stays as it is until the other store has its engine"
+    assert conditions(only(server, "YoloDeployment"))["Progressing"] == ("True", "HeldBack")
     report = built(grant_of(server))
     ended(server, report)
     await seen(moved)
     assert only(server, "YoloEngine")["status"]["artifact"] == report["artifact"]
+    assert only(server, "Deployment")["spec"]["template"]["spec"]["volumes"][0]["secret"]
     del fleet
+
+
+async def test_an_engine_that_a_pod_finds_damaged_is_built_anew_by_itself(server, kube, s3, tmp_path: Path) -> None:
+    """The pod's words are those of the real `assemble`; nobody deletes anything by hand."""
+    fleet, grant = await building(server, kube, s3)
+    ended(server, built(grant))
+    await seen(fleet)
+    assert await assembled(server, tmp_path) == ""
+    bucket = s3.bucket(fleet._settings.store.s3.prefix).of_namespace("cams")
+    s3.path(bucket.file_of(grant.key, grant.attempt, "model.onnx")).write_bytes(b"a whole modem")
+    said = await assembled(server, tmp_path)
+    assert json.loads(said)["damaged"] is True
+    failing(server, said)
+    await seen(fleet)
+    engine = only(server, "YoloEngine")
+    assert conditions(engine)["Ready"] == ("False", "Building")
+    assert "has sha256" in engine["status"]["damage"]["message"]
+    (event,) = [e for e in server.all("Event") if e["reason"] == "EngineDamaged" and e["action"] == "Ready"]
+    assert "gate" in event["note"]
+    again = grant_of(server)
+    assert again.attempt != grant.attempt
+    assert again.published is not None, "the build is told what lies there, and finds it damaged"
+    ended(server, built(again))
+    await seen(fleet)
+    engine = only(server, "YoloEngine")
+    assert conditions(engine)["Ready"] == ("True", "Published")
+    assert engine["status"]["damage"]["repairs"] == 1
+    assert await assembled(server, tmp_path) == ""
+
+
+async def test_an_engine_that_the_store_has_lost_is_built_anew(server, kube, s3, tmp_path: Path) -> None:
+    fleet, grant = await building(server, kube, s3)
+    ended(server, built(grant))
+    await seen(fleet)
+    bucket = s3.bucket(fleet._settings.store.s3.prefix).of_namespace("cams")
+    shutil.rmtree(s3.path(bucket.manifest_of(grant.key)).parent)
+    failing(server, await assembled(server, tmp_path))
+    await seen(fleet)
+    assert "no engine is published under this key" in only(server, "YoloEngine")["status"]["damage"]["message"]
+    assert grant_of(server).published is None
+    ended(server, built(grant_of(server)))
+    await seen(fleet)
+    assert conditions(only(server, "YoloEngine"))["Ready"] == ("True", "Published")
+    assert await assembled(server, tmp_path) == ""
+
+
+async def assembled(server: FakeApiServer, tmp_path: Path) -> str:
+    """Run the init container of the Deployment's pods as it stands there; return its last words."""
+    (init,) = only(server, "Deployment")["spec"]["template"]["spec"]["initContainers"]
+    log = tmp_path / "termination-log"
+    log.write_text("")
+    told = ["assemble", "--models", str(tmp_path), "--termination-log", str(log)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bucket_shelf, "CREDENTIAL_PATH", str(tmp_path))
+        for variable in init["env"]:
+            patch.setenv(variable["name"], variable["value"])
+        await asyncio.to_thread(assemble_model, command.parse(told))
+    return log.read_text()
+
+
+def failing(server: FakeApiServer, said: str) -> None:
+    """Let a serving pod's init container have ended with these words, half a minute after the engine was published."""
+    now = datetime.now(UTC)
+    engine = only(server, "YoloEngine")
+    told = [c | {"lastTransitionTime": stamp(now - timedelta(minutes=1))} for c in engine["status"]["conditions"]]
+    server.edit("YoloEngine", "cams", engine["metadata"]["name"], status=engine["status"] | {"conditions": told})
+    pod = serving_pod(only(server, "Deployment"), ready=False)
+    state = {"terminated": {"exitCode": 1, "message": said, "startedAt": stamp(now - timedelta(seconds=30))}}
+    pod["status"]["initContainerStatuses"] = [{"name": "assemble", "ready": False, "state": state, "lastState": {}}]
+    server.put(pod)

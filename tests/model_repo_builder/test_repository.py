@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from model_repo_builder.errors import Failed, Refused
+from model_repo_builder.errors import Damaged, Failed, Refused
 from model_repo_builder.repository import assemble
 from model_repo_builder.triton_config import parse
 from tests.model_repo_builder.making import Bench, TinyYolo, pvc, request
@@ -67,9 +67,9 @@ def test_a_restarted_init_container_does_it_again(key: str, bench: Bench) -> Non
 def test_a_damaged_engine_is_never_served(name: str, key: str, bench: Bench) -> None:
     folder = bench.root / "store" / key
     DAMAGES[name](folder)
-    with pytest.raises(Failed) as caught:
+    with pytest.raises(Damaged) as caught:
         assemble(bench.store, serve(key), bench.root / "models")
-    assert "delete the YoloEngine" in caught.value.remedy
+    assert "the operator has it built again" in caught.value.remedy
     assert not (bench.root / "models" / "gate").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from tests.raw_objects import (
 )
 from yolofleet.observe import reading
 from yolofleet.observe.resources import trimmed
-from yolofleet.planning.snapshot import NodeView
+from yolofleet.planning.snapshot import DamageReport, NodeView
 
 META = {"name": "x", "namespace": "cams", "uid": "u", "resourceVersion": "5", "labels": {"a": "b"}}
 
@@ -220,6 +221,19 @@ def test_an_init_container_that_says_something_else(message, words) -> None:
     assert told is not None
     assert words in told.message
     assert len(told.message) <= 1024
+
+
+def test_an_init_container_that_found_its_engine_damaged() -> None:
+    failure = {"message": "the digest differs", "remedy": "x", "damaged": True}
+    ended_at = ended(1, json.dumps(failure))
+    ended_at["terminated"]["startedAt"] = "2026-01-01T00:00:07Z"
+    told = pod({"initContainerStatuses": [container("assemble", last=ended_at)]}).damage
+    assert told == DamageReport("x", datetime(2026, 1, 1, 0, 0, 7, tzinfo=UTC), "the digest differs")
+    for other in ({"damaged": False}, {"damaged": "yes"}):
+        words = ended(1, json.dumps(failure | other))
+        words["terminated"]["startedAt"] = "2026-01-01T00:00:07Z"
+        assert pod({"initContainerStatuses": [container("assemble", last=words)]}).damage is None
+    assert pod({"initContainerStatuses": [container("assemble", last=ended(1, json.dumps(failure)))]}).damage is None
 
 
 def test_an_init_container_that_ended_well_is_no_failure() -> None:

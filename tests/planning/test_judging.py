@@ -36,6 +36,7 @@ OF_ENGINES_AND_POOLS = {
     Reason.BACKING_OFF,
     Reason.BUILD_QUOTA_EXCEEDED,
     Reason.STORE_FULL,
+    Reason.ENGINE_DAMAGED,
     Reason.STORE_UNAVAILABLE,
     Reason.POOL_READY,
     Reason.NO_NODES,

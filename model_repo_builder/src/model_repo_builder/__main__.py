@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from model_repo_builder import command, request, termination
 from model_repo_builder.build import Build
-from model_repo_builder.errors import Failed, Interrupted, Refused, clip, failure_of
+from model_repo_builder.errors import Damaged, Failed, Interrupted, Refused, clip, failure_of
 from model_repo_builder.progress import Board, Log
 from model_repo_builder.progress_server import serving
 from model_repo_builder.settings import Places, settings_from
 from model_repo_builder.store import FolderStore, Shelf, Store
-from yolofleet.api.build import BUILD_ENV, SERVE_ENV, BuildRequest, BuildResult, Failure, ServeRequest
-from yolofleet.api.store import GRANT_ENV, STORE_ENV, Bucket, Grant
+from yolofleet.api.build import BUILD_ENV, SERVE_ENV, BuildRequest, BuildResult, Failure, ServeFailure, ServeRequest
+from yolofleet.api.store import GRANT_ENV, STORE_ENV, Bucket, Grant, folder_at
 from yolofleet.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -88,12 +88,12 @@ def assemble_model(asked: argparse.Namespace) -> int:
 
         folder = assemble(_shelf(asked.store), wanted, asked.models)
     except (Refused, Failed) as error:
-        failure = failure_of(error)
+        failure = ServeFailure(**dict(failure_of(error)), damaged=isinstance(error, Damaged))
     except Interrupted:
-        failure = Failure(message="stopped (SIGTERM)", remedy="the pod's next start does it again")
+        failure = ServeFailure(message="stopped (SIGTERM)", remedy="the pod's next start does it again")
     except Exception as error:  # noqa: BLE001 - a bug: loud in the log, one line in the status
         traceback.print_exc()
-        failure = Failure(message=clip(f"bug in the builder: {type(error).__name__}: {error}", 1024))
+        failure = ServeFailure(message=clip(f"bug in the builder: {type(error).__name__}: {error}", 1024))
     else:
         print(f"assembled {folder}")
         return 0
@@ -141,8 +141,8 @@ def _tell(result: BuildResult, *, by_hand: bool) -> None:
     if not by_hand:
         print(result.model_dump_json(by_alias=True, exclude_none=True))
     elif result.artifact is not None:
-        folder = result.artifact.uri.removeprefix("file://")
-        store, _, key = folder.rpartition("/")
+        folder = folder_at(result.artifact.uri)
+        store, key = folder.parent, folder.name
         print(f"{result.outcome}: {folder} ({result.artifact.size_bytes / 1e6:.1f} MB)")
         print(f"next: python -m model_repo_builder assemble --store {store} --key {key} --models MODELS --name yolo")
     if result.failure is not None:

@@ -47,8 +47,8 @@ class BucketShelf:
         try:
             found = self._asked(lambda: asyncio.run(self._copied(name, file, target)))
         except FileNotFoundError:
-            raise DamagedError(f"s3://{self.bucket.name}/{name} is missing") from None
-        check_digest(found, file, f"s3://{self.bucket.name}/{name}")
+            raise DamagedError(f"{self.bucket.address(name)} is missing") from None
+        check_digest(found, file, self.bucket.address(name))
 
     async def _manifest(self, key: str) -> Content | None:
         return await Objects(self.bucket, self.credential).get(self.bucket.manifest_of(key), limit=MAX_MANIFEST_BYTES)
@@ -64,7 +64,7 @@ class BucketShelf:
                 digest.update(chunk)
                 file.write(chunk)
         if size != told.size_bytes:
-            raise DamagedError(f"s3://{self.bucket.name}/{name} has other than {told.size_bytes} bytes")
+            raise DamagedError(f"{self.bucket.address(name)} has other than {told.size_bytes} bytes")
         return digest.hexdigest()
 
     def _asked(self, act: Callable[[], T]) -> T:

@@ -19,6 +19,10 @@ class Failed(YolofleetError):  # noqa: N818 - an outcome, the brother of Refused
         self.remedy = remedy
 
 
+class Damaged(Failed):
+    """What lies in the store is not whole: it needs another build, whatever this pod does."""
+
+
 class Interrupted(BaseException):
     """The pod was told to stop (SIGTERM); no `except Exception` may swallow that."""
 
@@ -54,4 +58,4 @@ def clip(text: str, limit: int) -> str:
     return f"{line[:head]}…{line[len(line) - (limit - 1 - head) :]}"
 
 
-__all__ = ["Failed", "Interrupted", "Origin", "Refused", "clip", "failure_of"]
+__all__ = ["Damaged", "Failed", "Interrupted", "Origin", "Refused", "clip", "failure_of"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from model_repo_builder import endpoint_models, metadata, store, triton_config
 from model_repo_builder.endpoint_models import Part
-from model_repo_builder.errors import Failed, Refused
+from model_repo_builder.errors import Damaged, Failed, Refused
 from model_repo_builder.manifest import MODEL_FILE
 from model_repo_builder.triton_config import TritonModel, TritonTensor
 
@@ -35,15 +35,15 @@ def assemble(engines: store.Shelf, request: ServeRequest, models: Path) -> Path:
     try:
         stored = engines.peek(request.key)
         if stored is None:
-            raise Failed(
+            raise Damaged(
                 message="no engine is published under this key",
                 value=request.key,
                 remedy="wait for the build to end; look at the YoloEngine's conditions",
             )
         return _write(engines, stored, request, models)
     except store.DamagedError as error:
-        raise Failed(
-            message=str(error), remedy="delete the YoloEngine: it is built again, and replaces what is damaged"
+        raise Damaged(
+            message=str(error), remedy="the operator has it built again; look at the YoloEngine's conditions"
         ) from error
     except OSError as error:
         raise Failed(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from model_repo_builder import key_lock, manifest
 from model_repo_builder.errors import Failed
 from yolofleet.api.build import Artifact
+from yolofleet.api.store import folder_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -101,7 +102,7 @@ class FolderStore:
                 raise DamagedError(f"{folder} has no manifest") from None
             return None
         told = decoded(content, key, str(folder))
-        return Stored(told, artifact_of(folder.absolute().as_uri(), told, content), folder)
+        return Stored(told, artifact_of(folder_address(folder), told, content), folder)
 
     @contextmanager
     def writing(self, key: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[FolderWriter]:
@@ -170,7 +171,7 @@ class FolderWriter:
                 return earlier
             raise
         _sync(self.store.root)
-        return Stored(told, artifact_of(target.absolute().as_uri(), told, content), target)
+        return Stored(told, artifact_of(folder_address(target), told, content), target)
 
     def _clear(self, target: Path) -> Stored | None:
         """Return what is published already, or move a damaged thing out of the way."""

@@ -106,7 +106,7 @@ class Objects:
         if answer is None:
             return None
         if answer.meta["size"] > limit:
-            raise StoreError(f"s3://{self.bucket.name}/{name} has {answer.meta['size']} bytes, more than {limit}")
+            raise StoreError(f"{self.bucket.address(name)} has {answer.meta['size']} bytes, more than {limit}")
         body = await self._asked(answer.bytes_async(), name)
         return Content(bytes(body), answer.meta["e_tag"] or "")
 
@@ -173,4 +173,4 @@ class Objects:
             raise self._error(name, error) from error
 
     def _error(self, name: str, error: Exception) -> StoreError:
-        return StoreError(f"the store {self.bucket.endpoint} (s3://{self.bucket.name}/{name}) says {told(str(error))}")
+        return StoreError(f"the store {self.bucket.endpoint} ({self.bucket.address(name)}) says {told(str(error))}")

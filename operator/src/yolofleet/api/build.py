@@ -70,6 +70,13 @@ class Failure(ApiModel):
         return f"{where}{self.message}{got}" + (f"; {self.remedy}" if self.remedy else "")
 
 
+class ServeFailure(Failure):
+    """What a serving pod's init container leaves in its termination message."""
+
+    damaged: bool = False
+    """Whether what lies in the store is at fault, so that only another build can mend it."""
+
+
 class BuildResult(ApiModel):
     """What a build pod leaves in its termination message."""
 

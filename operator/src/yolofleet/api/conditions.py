@@ -59,6 +59,7 @@ class Reason(StrEnum):
     QUEUED = "Queued"
     STORE_UNAVAILABLE = "StoreUnavailable"
     STORE_FULL = "StoreFull"
+    ENGINE_DAMAGED = "EngineDamaged"
     PUBLISHED = "Published"
     VERIFIED = "Verified"
     BACKING_OFF = "BackingOff"

@@ -1,8 +1,10 @@
-"""Where engines lie in an S3 store, what says so there, and the grant by which one build brings its own."""
+"""Where engines lie in a store, what says so there, and the grant by which one build brings its own."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
@@ -23,6 +25,16 @@ MAX_MANIFEST_BYTES = 16 * 1024**2
 
 Attempt = Annotated[str, text(64, r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
 SignedUrl = Annotated[str, text(4096, r"^https?://[!-~]+$")]
+
+
+def folder_address(folder: Path) -> str:
+    """Return what an Artifact says of a folder that it lies in."""
+    return folder.absolute().as_uri()
+
+
+def folder_at(address: str) -> Path:
+    """Return the folder of an address that `folder_address` made."""
+    return Path(unquote(urlsplit(address).path))
 
 
 class StoredFile(ApiModel):
@@ -65,9 +77,13 @@ class Bucket(ApiModel):
         """Return one attempt's object: each has a folder, so that none writes over what another one published."""
         return f"{self.prefix}{key}/{attempt}/{name}"
 
+    def address(self, name: str) -> str:
+        """Return what people and Artifacts call an object, or a folder of them."""
+        return f"s3://{self.name}/{name}"
+
     def uri_of(self, key: str) -> str:
         """Return what an Artifact says of where it lies."""
-        return f"s3://{self.name}/{self.prefix}{key}"
+        return self.address(f"{self.prefix}{key}")
 
 
 class Published(ApiModel):

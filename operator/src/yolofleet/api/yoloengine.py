@@ -33,6 +33,19 @@ class YoloEngineSpec(ApiModel):
     """Who builds it."""
 
 
+class Damage(ApiModel):
+    """What was last found wrong with a published engine in its store."""
+
+    message: Annotated[str, text(1024)]
+    """Who found it, and what is wrong."""
+    time: Annotated[str, text(32)]
+    """When it was heard of."""
+    repairs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Builds that this made necessary; those before a day without damage do not count."""
+    job: Annotated[str, text(64)] | None = None
+    """UID of the Job that had made it."""
+
+
 class YoloEngineStatus(ApiModel):
     """How far the build is, and what came of it; a refused build has no `nextAttemptTime`."""
 
@@ -52,6 +65,8 @@ class YoloEngineStatus(ApiModel):
     """SHA-256 of the weights that were fetched."""
     failure: Failure | None = None
     """Why the last build did not work."""
+    damage: Damage | None = None
+    """What was last found wrong with it in the store; it was, or is, built anew."""
     curve: Curve | None = None
     """What a slice is worth to this engine."""
     curves: Annotated[list[Curve], as_atomic(max_items=16)] | None = None

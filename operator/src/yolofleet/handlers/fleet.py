@@ -30,6 +30,7 @@ from yolofleet.observe.resources import CHILDREN, FOREIGN, MIGPOOL, OWN, YOLODEP
 from yolofleet.observe.snapshot import Observer
 from yolofleet.planning.plan import Plan, plan
 from yolofleet.planning.snapshot import Policy, Refusal
+from yolofleet.render.store import address
 from yolofleet.render.writes import Target, writes
 from yolofleet.settings import Settings
 
@@ -85,7 +86,7 @@ class Fleet:
             builder=builder,
             backoff_s=settings.builds.backoff_seconds,
             stale_s=float(settings.scaling.stale_seconds),
-            store="s3://" if settings.store.kind == "S3" else "file://",
+            store=address(settings),
         )
         self._observer = Observer(self.cache, policy)
         self._neighbours = Neighbours(self.cache)

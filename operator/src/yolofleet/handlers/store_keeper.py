@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,8 @@ from yolofleet.errors import StoreError
 from yolofleet.objects import credential_in
 from yolofleet.planning.building import EnginePlan, held_by_store
 from yolofleet.planning.plan import Plan
-from yolofleet.planning.snapshot import EngineView, Snapshot
-from yolofleet.render.engines import bucket
+from yolofleet.planning.snapshot import EngineView, JobView, Snapshot
+from yolofleet.render.store import bucket, in_s3
 from yolofleet.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,16 @@ SILENCE_S = 10.0
 """After the store did not answer, nobody asks it for so long: passes must not queue behind it."""
 
 
+@dataclass(frozen=True)
+class _Report:
+    """A build that says what it published."""
+
+    view: EngineView
+    job: JobView
+    result: BuildResult
+    artifact: Artifact
+
+
 class StoreKeeper:
     """The S3 store of a fleet; with a store on claims it has nothing to do, and asks nobody."""
 
@@ -40,17 +50,17 @@ class StoreKeeper:
         self.full = ""
         self._away: tuple[float, str] = (0.0, "")
         self.store: EngineStore | None = None
-        if settings.store.kind == "S3":
+        if in_s3(settings):
             self.store = EngineStore(bucket(settings), partial(credential_in, Path(CREDENTIAL_PATH)))
 
     async def looked(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with what the store says of the builds that report success."""
         if self.store is None:
             return snapshot
-        views = [view for key in snapshot.engines_due if (view := _reporting(snapshot.engines.get(key))) is not None]
-        if not views:
+        told = [one for key in snapshot.engines_due if (one := _reporting(snapshot.engines.get(key))) is not None]
+        if not told:
             return snapshot
-        known = await asyncio.gather(*(self._confirmed(self.store, view) for view in views))
+        known = await asyncio.gather(*(self._confirmed(self.store, one) for one in told))
         seen = {(view.namespace, view.name): view for view in known}
         return replace(snapshot, engines={**snapshot.engines, **seen})
 
@@ -62,17 +72,12 @@ class StoreKeeper:
         if self.full:
             return _all_held(decided, self.full, now), {}
         made = await asyncio.gather(*(self._grant(self.store, planned, now) for planned in starting))
-        grants = {
-            _name(planned.view): told for planned, told in zip(starting, made, strict=True) if isinstance(told, Grant)
-        }
-        held = {
-            _name(planned.view): told for planned, told in zip(starting, made, strict=True) if isinstance(told, str)
-        }
+        told = {_name(planned.view): answer for planned, answer in zip(starting, made, strict=True)}
         engines = tuple(
-            held_by_store(planned.view, held[name], now) if (name := _name(planned.view)) in held else planned
+            held_by_store(planned.view, why, now) if isinstance(why := told.get(_name(planned.view)), str) else planned
             for planned in decided.engines
         )
-        return replace(decided, engines=engines), grants
+        return replace(decided, engines=engines), {name: one for name, one in told.items() if isinstance(one, Grant)}
 
     async def _grant(self, store: EngineStore, planned: EnginePlan, now: datetime) -> Grant | str:
         view, attempt = planned.view, f"{now:%Y%m%dT%H%M%SZ}-{planned.status.attempts}"
@@ -83,21 +88,18 @@ class StoreKeeper:
         except StoreError as error:
             return self._heard(error)
 
-    async def _confirmed(self, store: EngineStore, view: EngineView) -> EngineView:
+    async def _confirmed(self, store: EngineStore, told: _Report) -> EngineView:
+        view, job = told.view, told.job
         if why := self._silence():
             return replace(view, held=why)
-        job = view.job
-        assert job is not None  # noqa: S101 - for the type checker; _reporting saw to it
-        assert job.result is not None  # noqa: S101 - likewise
-        assert job.result.artifact is not None  # noqa: S101 - likewise
         attempt = Attempt(view.namespace, view.spec.key, job.attempt or "", job.replaces)
         try:
-            artifact = await store.confirm(attempt, job.result.artifact)
+            artifact = await store.confirm(attempt, told.artifact)
         except FalseReportError as error:
             return replace(view, job=replace(job, result=_lied(error)))
         except StoreError as error:
             return replace(view, held=self._heard(error))
-        return replace(view, job=replace(job, result=_told(job.result, artifact)))
+        return replace(view, job=replace(job, result=told.result.model_copy(update={"artifact": artifact})))
 
     def _silence(self) -> str:
         until, why = self._away
@@ -114,15 +116,12 @@ def _all_held(decided: Plan, why: str, now: datetime) -> Plan:
     return replace(decided, engines=tuple(held))
 
 
-def _reporting(view: EngineView | None) -> EngineView | None:
-    """Return an engine whose build says that it is published, and of which nobody has confirmed it yet."""
+def _reporting(view: EngineView | None) -> _Report | None:
+    """Return what a build says that it published, as long as nobody has confirmed it."""
     if view is None or view.status.artifact is not None or view.job is None or view.job.result is None:
         return None
-    return view if view.job.result.artifact is not None else None
-
-
-def _told(result: BuildResult, artifact: Artifact) -> BuildResult:
-    return result.model_copy(update={"artifact": artifact})
+    result = view.job.result
+    return _Report(view, view.job, result, result.artifact) if result.artifact is not None else None
 
 
 def _lied(error: FalseReportError) -> BuildResult:

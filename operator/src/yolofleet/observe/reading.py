@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from yolofleet.api.base import ApiModel
-from yolofleet.api.build import BuildResult, Failure, Progress
+from yolofleet.api.build import BuildResult, Failure, Progress, ServeFailure
 from yolofleet.api.conditions import Condition
 from yolofleet.api.migpool import MigPoolSpec, MigPoolStatus
 from yolofleet.api.serving import amount
@@ -18,6 +18,7 @@ from yolofleet.api.yolodeployment import YoloDeploymentSpec, YoloDeploymentStatu
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
 from yolofleet.planning.profiles import known
 from yolofleet.planning.snapshot import (
+    DamageReport,
     DeploymentView,
     EngineView,
     GroupView,
@@ -164,6 +165,7 @@ def pod(obj: Object) -> PodView:
         terminating="deletionTimestamp" in meta or status.get("phase") in ENDED,
         unschedulable=scheduled.get("message", "") if unplaced else "",
         init_failure=_init_failure(status),
+        damage=_damage(meta["name"], status),
         crash=_crash(status),
         uid=meta.get("uid", ""),
         ip=status.get("podIP") or "",
@@ -198,11 +200,26 @@ def _last_end(container: Object) -> Object:
 
 
 def _init_failure(status: Object) -> Failure | None:
+    ended = _init_end(status)
+    return (_failure(ended.get("message", "")) or Failure(message=_told(ended)[:1024])) if ended else None
+
+
+def _damage(name: str, status: Object) -> DamageReport | None:
+    """Return what the init container found damaged; no word counts of one of which nobody knows when it looked."""
+    ended = _init_end(status)
+    failure, began = _failure(ended.get("message", "")), _moment(ended.get("startedAt"))
+    if failure is None or not failure.damaged or began is None:
+        return None
+    return DamageReport(name, began, failure.message)
+
+
+def _init_end(status: Object) -> Object:
+    """Return how an init container ended badly, {} where none did."""
     for container in status.get("initContainerStatuses") or []:
         ended = _last_end(container)
         if ended and not container.get("ready"):
-            return _failure(ended.get("message", "")) or Failure(message=_told(ended)[:1024])
-    return None
+            return ended
+    return {}
 
 
 def _crash(status: Object) -> str:
@@ -220,9 +237,9 @@ def _told(ended: Object) -> str:
     return f"{ended.get('reason', 'Error')}, exit code {ended.get('exitCode')}: {' | '.join(lines[-3:])}".strip(": ")
 
 
-def _failure(message: str) -> Failure | None:
+def _failure(message: str) -> ServeFailure | None:
     try:
-        return Failure.model_validate_json(message)
+        return ServeFailure.model_validate_json(message)
     except ValidationError:
         return None
 

@@ -17,9 +17,9 @@ from yolofleet.observe import reading
 from yolofleet.observe.cache import TARGET, Cache, Key
 from yolofleet.observe.devices import Devices
 from yolofleet.observe.resources import AUTOSCALER
-from yolofleet.planning.building import as_stored
 from yolofleet.planning.curves import Curves, told_by
 from yolofleet.planning.memory import Memory, stands
+from yolofleet.planning.mending import as_stored
 from yolofleet.planning.pools import SliceUse, slice_uses
 from yolofleet.planning.signals import Signals
 from yolofleet.planning.snapshot import (

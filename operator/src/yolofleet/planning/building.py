@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from yolofleet.api.build import Failure
 from yolofleet.api.conditions import Reason
 from yolofleet.api.yoloengine import YoloEngineStatus
+from yolofleet.planning import mending
 from yolofleet.planning.snapshot import EngineView, JobView, Policy
 
 MAX_BACKOFF_S = 3600
@@ -38,13 +39,13 @@ class EnginePlan:
 def step(view: EngineView, *, policy: Policy, now: datetime, free_builds: int) -> EnginePlan:
     """Return the next step for one engine; `free_builds` is how many more builds may run."""
     if view.status.artifact is not None:
-        return EnginePlan(view, view.status, ready=True, reason=Reason.PUBLISHED, message="in the store, verified")
+        return _in_store(view, policy=policy, now=now)
     job = view.job
     if not view.held and job is not None and job.result is not None and job.result.artifact is not None:
         return _published(view, job)
-    if job is None or job.terminating or view.held:
+    if job is None or job.terminating or job.spent or view.held:
         held = held_by_store(view, view.held, now) if view.held else None
-        return held or _without_job(view, now=now, free_builds=free_builds)
+        return held or _without_job(view, policy=policy, now=now, free_builds=free_builds)
     if (job.failed or job.succeeded) and (due := _last_words_due(job)) is not None and now < due:
         return replace(_running(view, job, step_percent=policy.progress_step_percent), due=due)
     if job.failed or job.succeeded or job.result is not None:
@@ -52,40 +53,51 @@ def step(view: EngineView, *, policy: Policy, now: datetime, free_builds: int) -
     return _running(view, job, step_percent=policy.progress_step_percent)
 
 
-def as_stored(view: EngineView, store: str) -> EngineView:
-    """Return an engine without what lies in another kind of store: settings have changed, and it is built anew."""
-    status, job = view.status, view.job
-    if status.artifact is not None and not status.artifact.uri.startswith(store):
-        status = status.model_copy(update={"artifact": None, "stage": None, "progress_percent": 0, "message": ""})
-    told = job.result.artifact if job is not None and job.result is not None else None
-    if job is not None and told is not None and not told.uri.startswith(store):
-        job = replace(job, result=None, message="its engine lies in the store that was there before")
-    return replace(view, status=status, job=job)
-
-
 def _last_words_due(job: JobView) -> datetime | None:
     return job.ended + timedelta(seconds=LAST_WORDS_S) if job.ended and not job.spoke else None
 
 
-def _without_job(view: EngineView, *, now: datetime, free_builds: int) -> EnginePlan:
+def _in_store(view: EngineView, *, policy: Policy, now: datetime) -> EnginePlan:
+    """Leave what is published as it is, unless a pod found it damaged: that is written down before its Job goes."""
+    if (report := mending.news(view)) is None:
+        return EnginePlan(view, view.status, ready=True, reason=Reason.PUBLISHED, message="in the store, verified")
+    status = mending.marked(view, report, now)
+    due = mending.repair_due(status, first_s=policy.backoff_s)
+    told, doomed = mending.sentence(status, due), view.job is not None
+    return EnginePlan(view, status, ready=False, reason=Reason.ENGINE_DAMAGED, message=told, remove_job=doomed, due=due)
+
+
+def _without_job(view: EngineView, *, policy: Policy, now: datetime, free_builds: int) -> EnginePlan:
     status = view.status
-    if status.failure is not None:
-        if status.next_attempt_time is None:
-            return _held(view, Reason.BUILD_REFUSED, f"{status.failure.sentence()}; or {TRY_AGAIN}")
-        due = datetime.fromisoformat(status.next_attempt_time)
-        if now < due:
-            told = f"{status.failure.sentence()}; attempt {status.attempts + 1} at {status.next_attempt_time}"
-            return _held(view, Reason.BACKING_OFF, told, due=due)
+    if (paused := _paused(view, policy=policy, now=now)) is not None:
+        return paused
     if view.refused:
         remedy = "raise the quota of the namespace, or free what it counts"
         return _held(view, Reason.BUILD_QUOTA_EXCEEDED, f"{view.refused}; {remedy}")
-    if view.job is not None:
-        return _held(view, Reason.QUEUED, "waits for its former Job to be gone")
+    if (job := view.job) is not None:
+        held = _held(view, Reason.QUEUED, "waits for its former Job to be gone")
+        return replace(held, remove_job=job.spent and not job.terminating)
     if free_builds <= 0:
         told = "waits for another build to end: builds.maxConcurrent of the MigPool is reached"
         return _held(view, Reason.QUEUED, told, due=now + timedelta(seconds=QUEUE_RECHECK_S))
-    started = YoloEngineStatus(stage="Fetch", progress_percent=0, attempts=status.attempts + 1)
+    anew = YoloEngineStatus(stage="Fetch", progress_percent=0, attempts=status.attempts + 1)
+    started = anew.model_copy(update={"damage": status.damage, "curve": status.curve, "curves": status.curves})
     return EnginePlan(view, started, ready=False, reason=Reason.BUILDING, message="build started", start=True)
+
+
+def _paused(view: EngineView, *, policy: Policy, now: datetime) -> EnginePlan | None:
+    """Return what a build waits for that time or people must change: a refusal, its backoff, the pause of a repair."""
+    status = view.status
+    if status.failure is not None and status.next_attempt_time is None:
+        return _held(view, Reason.BUILD_REFUSED, f"{status.failure.sentence()}; or {TRY_AGAIN}")
+    if status.failure is not None and status.next_attempt_time is not None:
+        due = datetime.fromisoformat(status.next_attempt_time)
+        told = f"{status.failure.sentence()}; attempt {status.attempts + 1} at {status.next_attempt_time}"
+        return _held(view, Reason.BACKING_OFF, told, due=due) if now < due else None
+    mend_at = mending.repair_due(status, first_s=policy.backoff_s)
+    if mend_at is not None and now < mend_at:
+        return _held(view, Reason.ENGINE_DAMAGED, mending.sentence(status, mend_at), due=mend_at)
+    return None
 
 
 def _held(view: EngineView, reason: Reason, message: str, *, due: datetime | None = None) -> EnginePlan:

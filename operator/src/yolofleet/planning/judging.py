@@ -171,7 +171,7 @@ def _progressing(
     if isinstance(choice, NoChoice):
         return Judged("False", Reason.HELD_BACK, f"still serving on {view.groups[0].profile}: {choice.message}")
     group = next((group for group in view.groups if group.profile == choice.profile), view.groups[0])
-    if group.profile != choice.profile or (engine_name and group.engine != engine_name):
+    if group.profile != choice.profile or (engine_name and group.engine != engine_name) or not engine.ok:
         return _replacing(group, choice, engine)
     return _rollout(view, group, wanted)
 

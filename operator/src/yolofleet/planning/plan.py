@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from yolofleet.api.recipe import Endpoint, Target
+from yolofleet.planning import mending
 from yolofleet.planning.building import EnginePlan, step
 from yolofleet.planning.capacity import Capacity
 from yolofleet.planning.engines import Verdict, Wish, served, target_of, unsupported, verdict, wish
@@ -146,7 +147,7 @@ def _groups(
         return (), tuple(group.name for group in view.groups)
     current = next((group for group in view.groups if group.profile == choice.profile), None)
     engine = ready or (snapshot.engines.get((view.namespace, current.engine)) if current else None)
-    if engine is None:
+    if engine is None or engine.artifact is None:  # a pod that started now would find nothing in the store
         return (), tuple(group.name for group in view.groups)
     made = GroupPlan(choice, wanted.replicas, engine, _surges(view, current, engine, choice, snapshot))
     successor_serves = current is not None and current.ready_replicas >= max(1, min(wanted.replicas, current.replicas))
@@ -216,10 +217,12 @@ def _in_use(planned: DeploymentPlan) -> set[str]:
 def plan_engines(snapshot: Snapshot) -> tuple[EnginePlan, ...]:
     """Return the next step of every engine whose turn it is; builds start in order of name."""
     free = concurrent_builds(snapshot.pools) - snapshot.builds_running
+    damaged = mending.reports(snapshot.deployments)
     planned = []
-    for key in sorted(snapshot.engines_due):
+    for key in sorted({*snapshot.engines_due, *damaged}):
         if (view := snapshot.engines.get(key)) is None or not view.owners:
             continue
+        view = replace(view, damage=damaged.get(key))
         made = step(view, policy=snapshot.policy, now=snapshot.taken_at, free_builds=free)
         free -= 1 if made.start else 0
         planned.append(made)

@@ -60,6 +60,7 @@ class JobView:
     `spoke` tells that the build's container was seen to end, `ended` when the Job did: the Job's end may be heard of
     before its pod's last words. `terminating` Jobs are on their way out, and their name is not free yet. With an
     S3 store `attempt` is the Job's folder there, `replaces` the digest of the manifest that stood there at its start.
+    What a `spent` one made is not in the store, or not whole any more.
     """
 
     uid: str
@@ -76,11 +77,21 @@ class JobView:
     terminating: bool = False
     attempt: str | None = None
     replaces: str | None = None
+    spent: bool = False
+
+
+@dataclass(frozen=True)
+class DamageReport:
+    """A serving pod's word that its engine is not whole in the store; `began` is the start of the run that saw it."""
+
+    pod: str
+    began: datetime
+    message: str
 
 
 @dataclass(frozen=True)
 class EngineView:
-    """A YoloEngine, its Job, and the progress that its build pod last told."""
+    """A YoloEngine, its Job, the progress that its build pod last told, and what a serving pod last found damaged."""
 
     namespace: str
     name: str
@@ -94,6 +105,7 @@ class EngineView:
     refused: str = ""
     held: str = ""
     """Why the store can't be asked about its build."""
+    damage: DamageReport | None = None
 
     @property
     def artifact(self) -> Artifact | None:
@@ -115,6 +127,7 @@ class PodView:
     terminating: bool
     unschedulable: str = ""
     init_failure: Failure | None = None
+    damage: DamageReport | None = None
     crash: str = ""
     uid: str = ""
     ip: str = ""

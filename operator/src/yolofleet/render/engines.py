@@ -6,7 +6,7 @@ import json
 
 from yolofleet.api import API_VERSION
 from yolofleet.api.build import BUILD_ENV, EXIT_REFUSED, PROGRESS_PORT, SOURCE_PATH, STORE_PATH, BuildRequest
-from yolofleet.api.store import GRANT_ENV, Bucket, Grant
+from yolofleet.api.store import GRANT_ENV, Grant
 from yolofleet.planning.plan import EngineOwners
 from yolofleet.planning.snapshot import EngineView
 from yolofleet.render.meta import (
@@ -42,13 +42,6 @@ def engine(planned: EngineOwners) -> Object:
             "spec": planned.wish.spec.wire(),
         }
     )
-
-
-def bucket(settings: Settings, *, read_only: bool = False) -> Bucket:
-    """Return the S3 store of the settings, through the door for writers or for readers."""
-    s3 = settings.store.s3
-    endpoint = (s3.read_endpoint if read_only else None) or s3.endpoint or ""
-    return Bucket(endpoint=endpoint, name=s3.bucket, region=s3.region, prefix=s3.prefix or "")
 
 
 def claim(namespace: str, settings: Settings) -> Object:

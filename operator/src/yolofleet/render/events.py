@@ -17,6 +17,7 @@ ALARMING = frozenset(
         Reason.BUILD_FAILED,
         Reason.BUILD_REFUSED,
         Reason.BACKING_OFF,
+        Reason.ENGINE_DAMAGED,
         Reason.NOT_SUPPORTED,
         Reason.NO_MATCHING_PROFILE,
         Reason.POOL_NOT_FOUND,

@@ -13,7 +13,6 @@ from yolofleet.planning.placing import Choice
 from yolofleet.planning.plan import DeploymentPlan, GroupPlan
 from yolofleet.planning.profiles import PRODUCT_LABEL, slug
 from yolofleet.planning.snapshot import DeploymentView
-from yolofleet.render.engines import bucket
 from yolofleet.render.meta import (
     CONTAINER_SECURITY,
     ENGINE_KEY_ANNOTATION,
@@ -30,6 +29,7 @@ from yolofleet.render.meta import (
     owned_by_deployment,
     serving_labels,
 )
+from yolofleet.render.store import bucket, in_s3
 from yolofleet.settings import ServingSettings, Settings
 
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
@@ -164,20 +164,16 @@ def _assemble(view: DeploymentView, group: GroupPlan, settings: Settings) -> Obj
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
-            {"name": "store", "mountPath": CREDENTIAL_PATH if _in_s3(settings) else STORE_PATH, "readOnly": True},
+            {"name": "store", "mountPath": CREDENTIAL_PATH if in_s3(settings) else STORE_PATH, "readOnly": True},
             {"name": "models", "mountPath": MODELS_PATH},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod
         ],
     }
 
 
-def _in_s3(settings: Settings) -> bool:
-    return settings.store.kind == "S3"
-
-
 def _where(view: DeploymentView, settings: Settings) -> list[Object]:
     """Return what tells the init container of an S3 store: its own namespace's part, through the door for readers."""
-    if not _in_s3(settings):
+    if not in_s3(settings):
         return []
     place = bucket(settings, read_only=True).of_namespace(view.namespace)
     return [{"name": STORE_ENV, "value": json.dumps(place.wire(), sort_keys=True)}]
@@ -255,7 +251,7 @@ def _volumes(settings: Settings) -> list[Object]:
     claim = {"persistentVolumeClaim": {"claimName": settings.store.claim_name, "readOnly": True}}
     secret = {"secret": {"secretName": settings.store.s3.read_secret, "defaultMode": 0o440}}
     return [
-        {"name": "store"} | (secret if _in_s3(settings) else claim),
+        {"name": "store"} | (secret if in_s3(settings) else claim),
         {"name": "models", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": settings.serving.shared_memory}},
         {"name": "tmp", "emptyDir": {}},
