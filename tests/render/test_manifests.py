@@ -99,14 +99,16 @@ def test_single_strategy_finds_its_slices_by_the_product_label() -> None:
     assert term["matchExpressions"] == [{"key": "nvidia.com/gpu.product", "operator": "In", "values": [label]}]
 
 
-@given(st.integers(1, 3600), st.integers(1, 600), st.integers(1, 600))
-def test_a_pod_drains_past_every_connection_and_is_killed_only_after_tritons_own_patience(age, grace, leave) -> None:
-    own = settings(
-        serving={"maxConnectionAgeSeconds": age, "connectionGraceSeconds": grace, "exitTimeoutSeconds": leave}
-    )
+@given(st.integers(0, 600), st.integers(1, 3600), st.integers(1, 600), st.integers(1, 600))
+def test_a_pod_drains_past_every_connection_and_is_killed_only_after_tritons_own_patience(
+    heard, age, grace, leave
+) -> None:
+    """The last connection comes when the last node hears of its end, and lives its age, a tenth more, at most."""
+    asked = {"endpointPropagationSeconds": heard, "maxConnectionAgeSeconds": age}
+    own = settings(serving=asked | {"connectionGraceSeconds": grace, "exitTimeoutSeconds": leave})
     pod = manifests(chosen=own)["Deployment"]["spec"]["template"]["spec"]
     sleep = triton(pod)["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert sleep > 1.1 * age + grace - 1e-6
+    assert heard + 1.1 * age + grace - 1e-6 < sleep < heard + 1.1 * age + grace + 1.01
     assert pod["terminationGracePeriodSeconds"] > sleep + leave
     assert f"--grpc-max-connection-age={age * 1000}" in triton(pod)["args"]
 

@@ -86,10 +86,12 @@ class ServingSettings(_Section):
     """Defaults of serving pods.
 
     A gRPC connection lives for `max_connection_age_seconds` (Triton closes it between requests, and allows
-    `connection_grace_seconds` for what is in flight), so that clients spread over new replicas; a pod that is to
-    go sleeps past both before Triton is told to stop.
+    `connection_grace_seconds` for what is in flight), so that clients spread over new replicas. A pod that is to go
+    is still led new connections until every node has heard of it, for which `endpoint_propagation_seconds` are
+    allowed; it sleeps past all three before Triton is told to stop.
     """
 
+    endpoint_propagation_seconds: Annotated[int, Field(ge=0, le=600)] = 8
     max_connection_age_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
     connection_grace_seconds: Annotated[int, Field(ge=1, le=600)] = 5
     exit_timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 15

@@ -114,8 +114,9 @@ def _scraped(settings: Settings) -> Object:
 
 
 def drain_s(serving: ServingSettings) -> int:
-    """Return how long a pod sleeps before Triton is told to stop: until every connection has aged out."""
-    return math.ceil(serving.max_connection_age_seconds * AGE_JITTER) + serving.connection_grace_seconds + 1
+    """Return how long a pod sleeps before Triton is told to stop: until the last connection led to it has aged out."""
+    aged_out = math.ceil(serving.max_connection_age_seconds * AGE_JITTER) + serving.connection_grace_seconds
+    return serving.endpoint_propagation_seconds + aged_out
 
 
 def _optional(view: DeploymentView, settings: Settings) -> Object:
