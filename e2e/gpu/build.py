@@ -14,7 +14,7 @@ import onnx
 
 from e2e.gpu import graphs
 from model_repo_builder import cuda_device, engine_from_onnx
-from model_repo_builder.engine_from_onnx import BatchRange, EngineOptions
+from model_repo_builder.engine_settings import BatchRange, EngineOptions
 from yolofleet.api.recipe import ImageSize, Target
 
 WORKSPACE_MIB = 8192

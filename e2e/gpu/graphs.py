@@ -9,6 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from model_repo_builder import frames_graph, onnx_graph, onnx_precision
+from model_repo_builder.engine_settings import TYPED
 from model_repo_builder.frame_layout import FrameFormat
 from model_repo_builder.heads import BOX, Head
 from yolofleet.api.recipe import ImageSize
@@ -34,8 +35,8 @@ def fixed(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
 
 
 def typed(model: onnx.ModelProto, precision: Precision, *, half_io: bool) -> onnx.ModelProto:
-    """Return the model in the precision that its graph can say; INT8 and the others are the compiler's flags."""
-    if precision != "FP16":
+    """Return the model in the precision that its graph can say; FP32, TF32 and BF16 are the compiler's flags."""
+    if precision not in TYPED:
         return model
     made = onnx_precision.half(model)
     return onnx_precision.half_io(made) if half_io else made

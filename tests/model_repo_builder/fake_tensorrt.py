@@ -1,13 +1,22 @@
 """Enough of TensorRT's Python API to drive the compiler through what a GPU does only at its worst moments.
 
+A plan holds the graph it was made of, and runs in ONNX Runtime on the addresses that it is given.
+
 The real thing is driven by `python -m e2e.gpu.bench` on a GPU box; here only order, retries and words are tested.
 """
 
 from __future__ import annotations
 
+import ctypes
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import numpy as np
+import onnxruntime
+
+PLAN = b"ftrt plan"
 
 
 class Tensor:
@@ -20,6 +29,7 @@ class Network:
 
     def __init__(self, flags: int) -> None:
         self.flags = flags
+        self.graph = b""
 
     def get_input(self, index: int) -> Tensor:
         return Tensor("images", (-1, 3, 64, 96))
@@ -109,7 +119,79 @@ class Builder:
             self._logger.log("WARNING", "a warning is no reason")
             self._logger.log("INTERNAL_ERROR", self._made.breaks)
             return None
-        return b"ftrt plan"
+        if not network.graph.startswith(b"onnx"):
+            largest = max(shapes[2][0] for profile in config.profiles for shapes in profile.shapes.values())
+            return plan_of(network.graph, largest=largest)
+        return PLAN
+
+
+def plan_of(graph: bytes, *, largest: int) -> bytes:
+    """Return a plan that runs a graph for batches up to the largest."""
+    return PLAN + json.dumps({"largest": largest}).encode() + b"\n" + graph
+
+
+class Engine:
+    """What `engine_runner` asks of a loaded engine."""
+
+    def __init__(self, made: Any, plan: bytes) -> None:
+        told, _, graph = plan.removeprefix(PLAN).partition(b"\n")
+        self.made, self._largest = made, int(json.loads(told)["largest"])
+        self.session = onnxruntime.InferenceSession(graph)
+        self.tensors = {each.name: each for each in (*self.session.get_inputs(), *self.session.get_outputs())}
+        self.num_io_tensors = len(self.tensors)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self.tensors)[index]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return "INPUT" if name in [each.name for each in self.session.get_inputs()] else "OUTPUT"
+
+    def get_tensor_dtype(self, name: str) -> str:
+        return {"tensor(float)": "FLOAT", "tensor(float16)": "HALF"}[self.tensors[name].type]
+
+    def get_tensor_profile_shape(self, name: str, _index: int) -> list[tuple[Any, ...]]:
+        rest = tuple(self.tensors[name].shape[1:])
+        return [(1, *rest), (self._largest, *rest), (self._largest, *rest)]
+
+    def create_execution_context(self) -> Context:
+        return Context(self)
+
+
+class Context:
+    """Runs on addresses, as the real one does; what is not where it should be shows in the answer."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._shapes = engine, dict[str, tuple[int, ...]]()
+        self._addresses: dict[str, int] = {}
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self._shapes[name] = tuple(shape)
+        return bool(self._engine.made.takes)
+
+    def set_tensor_address(self, name: str, address: int) -> None:
+        self._addresses[name] = address
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        batch = next(iter(self._shapes.values()))[0]
+        return (batch, *self._engine.tensors[name].shape[1:])
+
+    def execute_async_v3(self, _stream: int) -> bool:
+        if not self._engine.made.runs:
+            return False
+        given = {}
+        for name, shape in self._shapes.items():
+            values = np.empty(shape, nptype(self._engine.get_tensor_dtype(name)))
+            ctypes.memmove(values.ctypes.data, self._addresses[name], values.nbytes)
+            given[name] = values
+        names = [each.name for each in self._engine.session.get_outputs()]
+        for name, answer in zip(names, self._engine.session.run(names, given), strict=True):
+            seen = np.ascontiguousarray(self._engine.made.sees(answer).astype(answer.dtype))
+            ctypes.memmove(self._addresses[name], seen.ctypes.data, seen.nbytes)
+        return True
+
+
+def nptype(kind: str) -> Any:
+    return {"FLOAT": np.float32, "HALF": np.float16}[kind]
 
 
 def told_of_steps(monitor: Any) -> None:
@@ -121,9 +203,22 @@ def told_of_steps(monitor: Any) -> None:
     monitor.step_complete("Building engine", 0)
 
 
-def module(*, needs_mib: int = 0, parses: bool = True, breaks: str = "", version: str = "10.6.0") -> Any:
-    """Return a module named tensorrt; a build takes `needs_mib` of workspace, and ends with `breaks` if it is set."""
+def module(
+    *,
+    needs_mib: int = 0,
+    parses: bool = True,
+    breaks: str = "",
+    version: str = "10.6.0",
+    takes: bool = True,
+    runs: bool = True,
+    sees: Any = lambda answer: answer,
+) -> Any:
+    """Return a module named tensorrt; a build takes `needs_mib` of workspace, and ends with `breaks` if it is set.
+
+    An engine `takes` shapes, `runs`, and `sees` what ONNX Runtime answers, or something else.
+    """
     made: Any = ModuleType("tensorrt")
+    made.takes, made.runs, made.sees = takes, runs, sees
     made.__version__, made.configs, made.needs_mib, made.breaks = version, [], needs_mib, breaks
 
     class Parser:
@@ -133,15 +228,30 @@ def module(*, needs_mib: int = 0, parses: bool = True, breaks: str = "", version
             made.network = network
 
         def parse_from_file(self, path: str) -> bool:
+            if Path(path).is_file():
+                made.network.graph = Path(path).read_bytes()
             return parses and Path(path).is_file()
 
         def get_error(self, index: int) -> str:
             return "No importer registered for op: Hyper"
 
     made.ILogger, made.IProgressMonitor, made.OnnxParser = Logger, Monitor, Parser
+
+    class Runtime:
+        def __init__(self, logger: Any) -> None:
+            self._logger = logger
+
+        def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
+            if plan.startswith(PLAN):
+                return Engine(made, plan)
+            self._logger.log("ERROR", "Serialization assertion magicTag failed")
+            return None
+
+    made.Runtime, made.nptype = Runtime, nptype
+    made.TensorIOMode = type("TensorIOMode", (), {"INPUT": "INPUT", "OUTPUT": "OUTPUT"})
     made.Builder = lambda logger: Builder(made, logger)
     made.MemoryPoolType = type("MemoryPoolType", (), {"WORKSPACE": "WORKSPACE"})
-    made.BuilderFlag = type("BuilderFlag", (), {"TF32": "TF32", "BF16": "BF16"})
+    made.BuilderFlag = type("BuilderFlag", (), {"TF32": "TF32", "BF16": "BF16", "INT8": "INT8", "FP16": "FP16"})
     made.DataType = type("DataType", (), {"FLOAT": "FLOAT", "HALF": "HALF", "INT32": "INT32", "UINT8": "UINT8"})
     made.NetworkDefinitionCreationFlag = type("Flags", (), {"STRONGLY_TYPED": 1})
     made.HardwareCompatibilityLevel = type("Levels", (), {"AMPERE_PLUS": "AMPERE_PLUS"})

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from model_repo_builder import cuda_device, engine_from_onnx
 from model_repo_builder.build_phases import fraction_of
 from model_repo_builder.cuda_device import CudaDevice
-from model_repo_builder.engine_from_onnx import BatchRange, EngineOptions, compile_engine, ready
+from model_repo_builder.engine_from_onnx import compile_engine, ready
+from model_repo_builder.engine_settings import BatchRange, EngineOptions
 from model_repo_builder.errors import Failed, Refused
 from tests.model_repo_builder import fake_tensorrt
 from yolofleet.api.recipe import ImageSize, Target

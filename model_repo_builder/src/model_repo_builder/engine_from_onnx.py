@@ -10,63 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from model_repo_builder import cuda_device
 from model_repo_builder.build_phases import Phases
+from model_repo_builder.engine_settings import BatchRange, EngineOptions, EngineSettings, Known, settled, shapes
 from model_repo_builder.errors import Failed, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from model_repo_builder.cuda_device import CudaDevice
     from model_repo_builder.onnx_graph import Tensor
     from model_repo_builder.progress import Report
-    from yolofleet.api.recipe import ImageSize, Precision, Target
+    from yolofleet.api.recipe import Precision, Target
 
 HALVINGS = 3
 """How often a build that ran out of memory is tried again with half the workspace."""
 WORKSPACE_SHARE = 2
 """The workspace is at most one part in so many of the slice's memory: weights and activations need the rest."""
 LATER = frozenset({"FP8"})
-FLAGS = {"TF32": ("TF32",), "BF16": ("BF16",), "FP16": ("FP16",), "INT8": ("INT8", "FP16")}
-"""Builder flags over an FP32 graph; INT8's scales stand in the graph (Q/DQ), and what has none runs in FP16."""
-TYPED = frozenset({"FP16"})
-"""Precisions that the graph itself says; the others are the builder's flags over an FP32 graph."""
-MIB = 1024**2
 PLUGINS = "libnvinfer_plugin.so.10"
-FREE = -1
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "insufficient memory", "insufficient workspace")
-
-
-@dataclass(frozen=True)
-class BatchRange:
-    """One optimisation profile: the batches that it takes, and the one that its kernels are chosen for."""
-
-    smallest: int
-    best: int
-    largest: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineOptions:
-    """All that an engine is compiled with.
-
-    `batches` are the optimisation profiles, for frames of one size. `workspace_mib` None: half of the slice's memory.
-    `portable` lets the engine run on every device of its compute capability (from 10.9), or from Ampere on (before).
-    `half_io` makes float inputs and outputs FP16 where the graph does not say it itself. `aux_streams` None: TensorRT
-    chooses how many streams run beside the main one. `detailed` keeps what the engine inspector tells of each layer.
-    `typed` False: an FP32 graph is given, and FP16 is the builder's choice layer by layer.
-    """
-
-    precision: Precision
-    image_size: ImageSize
-    batches: tuple[BatchRange, ...]
-    target: Target
-    optimization_level: int = 3
-    workspace_mib: int | None = None
-    timing_cache: Path | None = None
-    portable: bool = False
-    half_io: bool = False
-    aux_streams: int | None = None
-    detailed: bool = False
-    typed: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +158,7 @@ class _Compiler:
 
         self._trt: Any = tensorrt
         self._options = options
+        self._settings: EngineSettings = settled(options, known(tensorrt))
         self._report = report
         self._words: list[str] = []
         self._logger = _logger(tensorrt, self._words)
@@ -227,7 +187,7 @@ class _Compiler:
         """Parse the graph: strongly typed where it says its own types."""
         trt = self._trt
         flags = 0
-        if _typed(trt, self._options):
+        if self._settings.strongly_typed:
             flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         network = builder.create_network(flags)
         parser = trt.OnnxParser(network, self._logger)
@@ -239,7 +199,7 @@ class _Compiler:
                 message=f"TensorRT {trt.__version__} does not read this graph: {words}",
                 remedy="export it with operators that TensorRT knows, or set spec.engine.backend: ONNXRuntime",
             )
-        if self._options.half_io and not flags:
+        if self._settings.halve_io:
             self._halve_io(network)
         return network
 
@@ -252,20 +212,20 @@ class _Compiler:
                 tensor.dtype = trt.DataType.HALF
 
     def _config(self, builder: Any, network: Any) -> tuple[Any, Any]:
-        trt, options = self._trt, self._options
+        trt, options, told = self._trt, self._options, self._settings
         config = builder.create_builder_config()
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, (options.workspace_mib or 0) * MIB)
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, told.workspace_bytes)
         config.builder_optimization_level = options.optimization_level
-        for flag in _flags(trt, options):
-            config.set_flag(flag)
-        if options.precision == "FP32":
-            config.clear_flag(trt.BuilderFlag.TF32)  # TensorRT's default is on
+        for flag in told.flags:
+            config.set_flag(getattr(trt.BuilderFlag, flag))
+        for flag in told.cleared:  # TensorRT's default is on
+            config.clear_flag(getattr(trt.BuilderFlag, flag))
         if options.aux_streams is not None:
             config.max_aux_streams = options.aux_streams
         if options.detailed:
             config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-        if options.portable:
-            config.hardware_compatibility_level = _compatibility(trt)
+        if told.compatibility:
+            config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, told.compatibility)
         for batch in options.batches:
             config.add_optimization_profile(self._profile(builder, network, batch))
         config.progress_monitor = _monitor(trt, self._report)
@@ -277,14 +237,9 @@ class _Compiler:
 
     def _profile(self, builder: Any, network: Any, batch: BatchRange) -> Any:
         profile = builder.create_optimization_profile()
-        size = self._options.image_size
         for index in range(network.num_inputs):
             told = network.get_input(index)
-            rest = tuple(map(int, told.shape[1:]))
-            if FREE in rest:
-                rest = (rest[0], size.height, size.width)
-            shapes = [(count, *rest) for count in (batch.smallest, batch.best, batch.largest)]
-            profile.set_shape(told.name, *shapes)
+            profile.set_shape(told.name, *shapes(told.shape, batch, self._options.image_size))
         return profile
 
     def _tensor(self, told: Any) -> Tensor:
@@ -306,28 +261,14 @@ class _Compiler:
         return Failed(message=f"TensorRT built no engine: {words}", remedy="report this model with the build's log")
 
 
-def _typed(trt: Any, options: EngineOptions) -> bool:
-    """Whether the graph says its own types: the only way in TensorRT 11, a choice in 10."""
-    known = hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
-    return known and options.typed and options.precision in TYPED
-
-
-def _flags(trt: Any, options: EngineOptions) -> Iterator[Any]:
-    for name in () if _typed(trt, options) else FLAGS.get(options.precision, ()):
-        if not hasattr(trt.BuilderFlag, name):
-            raise Refused(
-                field="spec.engine.precision",
-                value=options.precision,
-                message=f"TensorRT {trt.__version__} builds no {options.precision} engine from an FP32 graph",
-                remedy="set spec.engine.precision: FP16",
-            )
-        yield getattr(trt.BuilderFlag, name)
-
-
-def _compatibility(trt: Any) -> Any:
-    """The narrowest that this version knows: 10.9 brought the one for a single compute capability."""
-    levels = trt.HardwareCompatibilityLevel
-    return getattr(levels, "SAME_COMPUTE_CAPABILITY", levels.AMPERE_PLUS)
+def known(trt: Any) -> Known:
+    """Return what this TensorRT knows."""
+    return Known(
+        version=str(trt.__version__),
+        flags=frozenset(name for name in dir(trt.BuilderFlag) if name.isupper()),
+        strongly_typed=hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"),
+        levels=frozenset(name for name in dir(trt.HardwareCompatibilityLevel) if name.isupper()),
+    )
 
 
 def _logger(trt: Any, words: list[str]) -> Any:

@@ -23,6 +23,8 @@ FEW_WEIGHTS = 256
 """A layer with no more weights than this only decodes: the expectation over 16 bins of a box's side is one."""
 KEEPS_FLOAT = {"Resize": (1, 2), "Upsample": (1,)}
 """Inputs that the operator wants in FP32 whatever its data is: regions and scales."""
+KEEPS_SIZE = frozenset({"QuantizeLinear", "DequantizeLinear"})
+"""Between weights and their layer, where a graph is quantised."""
 LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -77,6 +79,9 @@ def _attribute(node: onnx.NodeProto, name: str) -> int:
 def decoding(graph: onnx.GraphProto) -> set[int]:
     """Return the places of the nodes behind the last layers with weights: no such layer uses what they make."""
     sizes = {tensor.name: _elements(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type in KEEPS_SIZE and node.input[0] in sizes:
+            sizes[node.output[0]] = sizes[node.input[0]]
     leads_to_layer: set[str] = set()
     found: set[int] = set()
     for place, node in reversed(list(enumerate(graph.node))):  # ONNX keeps nodes in topological order
