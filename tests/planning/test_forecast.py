@@ -88,7 +88,7 @@ def shaped(rates, *, worth=CARRIES_100, prices=PRICES, known=None, start=0.0):
     for step, fps in enumerate(rates[1:], 1):
         at = start + 2.0 * step
         known = forecast.after(known, at, fps, clock_s=at, worth=worth, prices=prices)
-        counts.append(forecast.wanted(known, worth=worth).replicas)
+        counts.append(forecast.wanted(known, worth=worth, standing=counts[-1] if counts else 0).replicas)
     return known, counts
 
 
@@ -99,6 +99,16 @@ def test_a_dear_overload_buys_more_headroom_and_chance_decides_how_much() -> Non
     assert means[200.0] > means[2.0] + 1
     steady = shaped((1500 + rng.normal(size=3000)).tolist())[1][1500:]
     assert np.mean(steady) < means[200.0]
+
+
+def test_a_window_keeps_what_stands_and_noise_about_its_edge_moves_nothing() -> None:
+    rng = np.random.default_rng(11)
+    worth = Slice(10.0, 0.7, 9.0)
+    rates = np.concatenate([rng.normal(fps, 0.15, looks) for fps, looks in ((10.0, 50), (18.0, 30), (10.0, 60))])
+    _, counts = shaped(rates.tolist(), worth=worth)
+    ways = np.sign([move for move in np.diff(counts[10:]) if move])
+    assert ways.tolist() == sorted(ways, reverse=True), f"up, and then down: {counts}"
+    assert len(ways) >= 2, counts
 
 
 def test_same_looks_same_forecast_and_an_old_look_changes_nothing() -> None:
@@ -152,7 +162,7 @@ def test_the_operator_decides_what_the_simulator_runs() -> None:
         if step:
             clock_s = NOW.timestamp() + 2 * step
             known = forecast.after(known, 2.0 * step, fps, clock_s=clock_s, worth=worth, prices=PRICES)
-        counts.append(forecast.wanted(known, worth=worth))
+        counts.append(forecast.wanted(known, worth=worth, standing=counts[-1].replicas if counts else 20))
     assert all(told.replicas == max(1, count.replicas) for told, count in list(zip(made, counts, strict=True))[60:])
 
 

@@ -136,7 +136,7 @@ class Ours:
             self.known = forecast.begun(clock, fps)
         else:
             self.known = forecast.after(self.known, clock, fps, clock_s=clock, worth=worth, prices=self.prices)
-        told = forecast.wanted(self.known, worth=worth)
+        told = forecast.wanted(self.known, worth=worth, standing=meter.replicas - self.warm)
         count = told.replicas + self.warm
         return count if told.whole_window or count > meter.replicas else max(count, meter.replicas)
 

@@ -152,15 +152,19 @@ def _market(usual_fps: float, worth: Slice, prices: Prices) -> Market:
     return Market(worth.replica_fps, worth.target, worth.start_s, prices.overload_s * whole, prices.change_s * whole)
 
 
-def wanted(known: Forecast, *, worth: Slice, floor_fps: float = 0.0) -> Wanted:
-    """Return the count, with its terms; `floor_fps` is a demand that was declared."""
+def wanted(known: Forecast, *, worth: Slice, standing: int, floor_fps: float = 0.0) -> Wanted:
+    """Return the count, with its terms; `floor_fps` is a demand that was declared.
+
+    The window keeps of the `standing` replicas, and never asks for more: noise about its edge moves nothing.
+    """
     view = headroom.view_of(known.shadows)
     plain, rising, *_ = known.bases
     expects = rising if view & 1 else plain
     base, choice = max(known.bases[view], floor_fps), known.choice
     window = choice.window_s
     peak = max(_largest(known.peaks[view], known.at, window), base) if known.peaks[view] else base
-    now, kept = headroom.count(choice, known.usual_fps, base, peak, worth.replica_fps * worth.target)
+    per_replica = worth.replica_fps * worth.target
+    now, kept = headroom.count(choice, known.usual_fps, base, peak, per_replica=per_replica, standing=standing)
     return Wanted(
         replicas=kept,
         now=now,

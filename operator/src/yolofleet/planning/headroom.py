@@ -116,13 +116,15 @@ def reserve(choice: Choice, usual_fps: float, fps: float) -> float:
     return choice.headroom * _scale(choice, usual_fps, fps)
 
 
-def count(choice: Choice, usual_fps: float, fps: float, peak_fps: float, per_replica: float) -> tuple[int, int]:
-    """Return how many replicas what arrives needs now, and how many the window keeps."""
+def count(
+    choice: Choice, usual_fps: float, fps: float, peak_fps: float, *, per_replica: float, standing: int
+) -> tuple[int, int]:
+    """Return how many replicas what arrives needs now, and how many of those that stand the window keeps."""
     scale = _scale(choice, usual_fps, fps)
     now = math.ceil(round((fps + choice.headroom * scale) / per_replica, 6))
     peak = math.ceil(round((peak_fps + choice.headroom * _scale(choice, usual_fps, peak_fps)) / per_replica, 6))
     most = math.ceil(round((fps + (choice.headroom + choice.band) * scale) / per_replica, 6))
-    return now, max(now, min(peak, most))
+    return now, max(now, min(peak, most, standing))
 
 
 def _scale(choice: Choice, usual_fps: float, fps: float) -> float:
@@ -136,15 +138,16 @@ def _terms(chosen: int) -> tuple[Vector, Vector, NDArray[np.bool_]]:
     return share, share + band, grows
 
 
-def _counts(chosen: int, usual: float, seen: NDArray[np.float64], per_replica: float) -> Counts:
+def _counts(known: Shadows, usual: float, seen: NDArray[np.float64], per_replica: float) -> Counts:
     """Return `count` of all choices, and of the chosen one for each view; `seen` are what arrives, and the peaks."""
-    share, most, grows = _terms(chosen)
+    share, most, grows = _terms(known.chosen)
     scale = np.where(grows, np.sqrt(usual * seen), usual)
-    now, peak = seen + share * scale
-    result: Counts = np.minimum(peak, seen[0] + most * scale[0])
-    np.maximum(now, result, out=result)
-    result /= per_replica
-    np.ceil(result, out=result)
+    told = seen + share * scale
+    np.minimum(told[1], seen[0] + most * scale[0], out=told[1])
+    told /= per_replica
+    np.ceil(told, out=told)
+    now, kept = told
+    result: Counts = np.maximum(now, np.minimum(kept, known.last))
     np.maximum(result, 1.0, out=result)
     return result
 
@@ -155,7 +158,7 @@ def seen(known: Shadows, look: Look, market: Market) -> Shadows:
     told = np.empty((2, _ALL))
     told[0, :-VIEWS], told[0, -VIEWS:] = look.bases[view], look.bases
     told[1, :-VIEWS], told[1, -VIEWS:] = np.array(look.by_window)[_WINDOW], look.peaks
-    counts = _counts(known.chosen, look.usual_fps, told, market.replica_fps * market.target)
+    counts = _counts(known, look.usual_fps, told, market.replica_fps * market.target)
     recent = 0
     for begun in known.begun:
         recent += look.at - begun <= market.start_s

@@ -53,8 +53,11 @@ def learnt(
     return forecast.after(known, signals.looked_at, fps, clock_s=clock_s, worth=worth, prices=prices)
 
 
-def wanted(view: DeploymentView, known: Forecast, capacity: Capacity, *, whole: bool, declared: float | None) -> Wanted:
+def wanted(
+    view: DeploymentView, known: Forecast, capacity: Capacity, *, standing: int, whole: bool, declared: float | None
+) -> Wanted:
     """Return the count and its terms; while not all is seen, what is seen may raise it."""
     seen = 0.0 if whole or view.signals is None else view.signals.arrival_fps or 0.0
-    told = forecast.wanted(known, worth=worth_of(view, capacity), floor_fps=max(seen, declared or 0.0))
+    floor_fps = max(seen, declared or 0.0)
+    told = forecast.wanted(known, worth=worth_of(view, capacity), standing=standing, floor_fps=floor_fps)
     return replace(told, origin="seen so far") if told.origin == "declared" and seen > (declared or 0.0) else told

@@ -192,7 +192,9 @@ def by_forecast(view: DeploymentView, figures: Figures, capacity: Capacity, know
     """Return (what arrives + its rise + a headroom at its price) ÷ (capacity × target), and what its window keeps."""
     from yolofleet.planning import priced
 
-    told = priced.wanted(view, known, capacity, whole=not hidden(view), declared=_counted(view, figures))
+    standing = (view.memory or remembered(view)).base - view.spec.scaling.warm_replicas
+    declared, whole = _counted(view, figures), not hidden(view)
+    told = priced.wanted(view, known, capacity, standing=standing, whole=whole, declared=declared)
     parts = [f"demand {_fps(told.base_fps - told.rise_fps)} fps {told.origin}"]
     parts += [f"rise {_fps(told.rise_fps)}"] if told.rise_fps >= 1 else []
     parts += [f"headroom {_fps(told.headroom_fps)}"]
