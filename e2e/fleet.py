@@ -25,6 +25,7 @@ SYSTEM = "yolofleet-system"
 CONTROL_NODE = "node1"
 BUILDER_IMAGE = image_name("builder")
 OPERATOR = "app.kubernetes.io/name=yolofleet,app.kubernetes.io/component=operator"
+ENGINES_CLAIM = "yolofleet-engines"
 TINY: Object = {"backend": "ONNXRuntime", "imageSize": {"height": 64, "width": 64}}
 """The engine of stories that are not about engines: built and answered quickly."""
 RESTRICTED: Object = {
@@ -124,9 +125,17 @@ class Fleet:
         groups = self.get("ydep", name)["status"]["groups"]
         return str(groups[0]["engineRef"]["name"])
 
-    def client(self, name: str, script: Path, arguments: list[str], files: dict[str, bytes] | None = None) -> Client:
+    def client(
+        self,
+        name: str,
+        script: Path,
+        arguments: list[str],
+        files: dict[str, bytes] | None = None,
+        *,
+        claim: str = ENGINES_CLAIM,
+    ) -> Client:
         """Start a pod of the builder image that runs one of `e2e/clients` with some files beside it."""
-        return start_client(self, name, script, arguments, files or {})
+        return start_client(self, name, script, arguments, files or {}, claim=claim)
 
     def cameras(self, name: str, of: str, *arguments: str, rate: float = 20) -> Client:
         """Start cameras that send so many frames a second to a deployment, each frame with one retry."""
@@ -178,22 +187,33 @@ class Client:
 
 
 def start_client(
-    fleet: Fleet, name: str, script: Path, arguments: list[str], files: dict[str, bytes], *, node: str = ""
+    fleet: Fleet,
+    name: str,
+    script: Path,
+    arguments: list[str],
+    files: dict[str, bytes],
+    *,
+    node: str = "",
+    claim: str = ENGINES_CLAIM,
 ) -> Client:
-    """Create the ConfigMap with script and files, and the pod; `node` says where it must run."""
+    """Create the ConfigMap with script and files, and the pod; `node` says where it must run, `claim` what it reads.
+
+    A namespace has the claim of its engines once a YoloDeployment is in it; without one, `claim` is "".
+    """
     packed = {
         key: base64.b64encode(value).decode() for key, value in ({"main.py": script.read_bytes()} | files).items()
     }
     fleet.kubectl("delete", "pod,configmap", name, "--ignore-not-found", "--grace-period=0", "--force")
     fleet.apply(
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "binaryData": packed},
-        client_pod(name, arguments, node=node),
+        client_pod(name, arguments, node=node, claim=claim),
     )
     return Client(fleet, name)
 
 
-def client_pod(name: str, arguments: list[str], *, node: str = "") -> Object:
-    """Return the client's pod; the store is there to read."""
+def client_pod(name: str, arguments: list[str], *, node: str = "", claim: str = ENGINES_CLAIM) -> Object:
+    """Return the client's pod; the claim, if one is named, is there to read as `/store`."""
+    store = {"name": "store", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
     container = {
         "name": "client",
         "image": BUILDER_IMAGE,
@@ -202,8 +222,8 @@ def client_pod(name: str, arguments: list[str], *, node: str = "") -> Object:
         "securityContext": NO_RIGHTS,
         "volumeMounts": [
             {"name": "client", "mountPath": "/client", "readOnly": True},
-            {"name": "store", "mountPath": "/store", "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
+            *([{"name": "store", "mountPath": "/store", "readOnly": True}] if claim else []),
         ],
     }
     return {
@@ -219,8 +239,8 @@ def client_pod(name: str, arguments: list[str], *, node: str = "") -> Object:
             "containers": [container],
             "volumes": [
                 {"name": "client", "configMap": {"name": name}},
-                {"name": "store", "persistentVolumeClaim": {"claimName": "yolofleet-engines", "readOnly": True}},
                 {"name": "tmp", "emptyDir": {}},
+                *([store] if claim else []),
             ],
         },
     }

@@ -82,7 +82,7 @@ def test_two_traces_within_one_replica(fleet: Fleet) -> None:
     arguments = ["--namespace", fleet.namespace, "--window", str(METRIC_S), "--wait", str(WAIT_S)]
     files = {"traces.json": json.dumps(TRACES).encode()}
     with fleet.cluster.faults.controllers(f"--horizontal-pod-autoscaler-sync-period={HPA_SYNC_S}s"):
-        source = fleet.client("page", ROOT / "e2e/clients/metric_page.py", arguments, files)
+        source = fleet.client("page", ROOT / "e2e/clients/metric_page.py", arguments, files, claim="")
         source.started()
         address = fleet.get("pod", "page")["status"]["podIP"]
         began = float(source.lines()[0]["began"])

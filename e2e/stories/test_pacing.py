@@ -70,7 +70,6 @@ def held(longest_ms: list[int], since: int, until: int) -> None:
     assert not late, late
 
 
-@pytest.mark.slow
 def test_two_minutes_as_simulated_and_no_frame_fails(slices: Fleet) -> None:
     """A step that the warm reserve covers is not felt after two seconds; a sixfold flash costs no frame."""
     bounds = Bounds()
