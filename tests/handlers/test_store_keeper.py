@@ -23,7 +23,7 @@ from yolofleet.api.store import GRANT_ENV, Grant
 from yolofleet.handlers import store_keeper
 from yolofleet.handlers.fleet import Fleet
 from yolofleet.kube import Kube
-from yolofleet.render.status import stamp
+from yolofleet.render.meta import stamp
 
 
 @pytest.fixture(autouse=True)

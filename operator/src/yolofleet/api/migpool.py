@@ -25,6 +25,8 @@ from yolofleet.api.base import (
 )
 from yolofleet.api.conditions import Condition
 
+DEFAULT_POOL = "default"
+"""The pool of those who name none; where no MigPool has this name, it is every node."""
 MIG_MANAGER = "partitioning.migManager must be set with mode MigManager, and only then"
 DRA = "partitioning.dra must be set with mode DRA, and only then"
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=32)]

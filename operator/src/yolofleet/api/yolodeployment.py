@@ -21,6 +21,7 @@ from yolofleet.api.base import (
     with_cel,
 )
 from yolofleet.api.endpoints import Postprocess
+from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.recipe import Backend, BatchSize, Endpoint, Frames, ImageSize, Precision, Task
 from yolofleet.api.scaling import ScaleDown, Scaling, Schedule
 from yolofleet.api.serving import (
@@ -140,7 +141,7 @@ class Objective(ApiModel):
 class PoolRef(ApiModel):
     """The MigPool whose nodes may serve."""
 
-    name: ObjectName = "default"
+    name: ObjectName = DEFAULT_POOL
     """Name of the MigPool."""
 
 

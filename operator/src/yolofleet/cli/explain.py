@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from http import HTTPStatus
 
 from rich.console import Console
 
-from yolofleet.api import API_VERSION
+from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.top import TopDeployment
 from yolofleet.cli.explanation import Object, Section, deployment, engine, pool
 from yolofleet.cli.live import Asking, Operator, operator_argument
 from yolofleet.cli.printing import as_json, cell
 from yolofleet.cli.session import Cluster, Session
-from yolofleet.cli.status import YOLODEPLOYMENT
 from yolofleet.errors import ApiServerError, CannotAskError, NotLiveError
 from yolofleet.kube import Resource
+from yolofleet.observe.resources import MIGPOOL, YOLODEPLOYMENT, YOLOENGINE
 
-YOLOENGINE = Resource(API_VERSION, "YoloEngine", "yoloengines")
-MIGPOOL = Resource(API_VERSION, "MigPool", "migpools", namespaced=False)
 EVENT = Resource("v1", "Event", "events")
 KINDS = {
     name: resource
     for resource, short in ((YOLODEPLOYMENT, "ydep"), (YOLOENGINE, "yeng"), (MIGPOOL, "mpool"))
     for name in (resource.kind.lower(), resource.plural, short)
 }
-NOT_FOUND, FORBIDDEN = 404, 403
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,12 +55,13 @@ async def _found(cluster: Cluster, kind: str, name: str) -> tuple[Resource, Obje
     if kind and kind.lower() not in KINDS:
         raise CannotAskError(f"{kind}/{name}: no such kind; say one of {', '.join(sorted(KINDS))}, or the name alone")
     tried = [KINDS[kind.lower()]] if kind else [YOLODEPLOYMENT, YOLOENGINE, MIGPOOL]
+    passed_over = (HTTPStatus.NOT_FOUND,) if len(tried) == 1 else (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN)
     for resource in tried:
         try:
             where = (cluster.namespace or "default") if resource.namespaced else None
             return resource, await cluster.kube.get(resource, namespace=where, name=name)
         except ApiServerError as error:
-            if error.status not in (NOT_FOUND, FORBIDDEN) or (error.status == FORBIDDEN and len(tried) == 1):
+            if error.status not in passed_over:
                 raise
     kinds = ", ".join(resource.kind for resource in tried)
     told = f"no {kinds} named {name} in namespace {cluster.namespace}; `kubectl yolofleet status -A` shows all"
@@ -114,7 +113,7 @@ async def _engines(cluster: Cluster, obj: Object) -> dict[str, Object]:
     try:
         found = await cluster.items(YOLOENGINE)
     except ApiServerError as error:
-        if error.status != FORBIDDEN:
+        if error.status != HTTPStatus.FORBIDDEN:
             raise
         return {}
     uid = obj["metadata"]["uid"]
@@ -126,18 +125,18 @@ async def _pool(cluster: Cluster, obj: Object) -> Object | str:
     try:
         return await cluster.kube.get(MIGPOOL, namespace=None, name=_pool_name(obj))
     except ApiServerError as error:
-        if error.status == NOT_FOUND:
+        if error.status == HTTPStatus.NOT_FOUND:
             return "there is none by that name: all nodes with GPUs count as pool `default`"
         return _hidden(error, "migpools")
 
 
 def _pool_name(obj: Object) -> str:
     placement = obj["spec"].get("placement") or {}
-    return str((placement.get("poolRef") or {}).get("name", "default"))
+    return str((placement.get("poolRef") or {}).get("name", DEFAULT_POOL))
 
 
 def _hidden(error: ApiServerError, what: str) -> str:
-    if error.status != FORBIDDEN:
+    if error.status != HTTPStatus.FORBIDDEN:
         raise error
     return f"you are not allowed to see {what}: ask for Kubernetes' `view` role"
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
+from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.snapshot import (
     Devices,
     Holder,
@@ -19,15 +21,13 @@ from yolofleet.api.snapshot import (
     SnapshotSignals,
 )
 from yolofleet.api.yoloengine import YoloEngineSpec
-from yolofleet.cli.explain import FORBIDDEN, MIGPOOL, NOT_FOUND, YOLOENGINE
 from yolofleet.cli.session import Cluster, Session
 from yolofleet.cli.standing import number, standing
-from yolofleet.cli.status import YOLODEPLOYMENT
 from yolofleet.errors import ApiServerError, CannotAskError
 from yolofleet.kube import Resource
 from yolofleet.observe import reading
 from yolofleet.observe.devices import held_by
-from yolofleet.observe.resources import NODE, POD
+from yolofleet.observe.resources import MIGPOOL, NODE, POD, YOLODEPLOYMENT, YOLOENGINE
 from yolofleet.planning.curves import told_by
 from yolofleet.planning.pools import shared_out
 from yolofleet.planning.profiles import PRODUCT_LABEL
@@ -62,7 +62,7 @@ async def gathered(session: Session, manifests: Sequence[Object] = ()) -> Snapsh
         try:
             seen = await _look(wide)
         except ApiServerError as error:
-            if error.status != FORBIDDEN or wide.namespace is not None:
+            if error.status != HTTPStatus.FORBIDDEN or wide.namespace is not None:
                 raise
             seen = await _look(cluster)
             told = f"not allowed to look at all namespaces: only {cluster.namespace} is planned; ask for `view` on all"
@@ -89,7 +89,7 @@ async def _allowed(cluster: Cluster, resource: Resource, unseen: dict[str, str],
     try:
         return await cluster.items(resource)
     except ApiServerError as error:
-        if error.status not in (FORBIDDEN, NOT_FOUND):
+        if error.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
             raise
         unseen[resource.plural] = f"not allowed to see {resource.plural}: {then}"
         return []
@@ -114,7 +114,7 @@ def snapshot_of(seen: Seen, now: datetime) -> SnapshotFile:
     pools = [reading.pool(one) for one in seen.pools]
     views = [reading.node(one) for one in seen.nodes]
     homes = {view.name: pool.name for pool, own, _ in shared_out(pools, views) for view in own}
-    default = "" if any(pool.name == "default" for pool in pools) else "default"
+    default = "" if any(pool.name == DEFAULT_POOL for pool in pools) else DEFAULT_POOL
     selected = {key for pool in pools for key in pool.spec.node_selector.match_labels}
     nodes = [_node(one, homes.get(one["metadata"]["name"], default), held_by, selected) for one in seen.nodes]
     ranks = {one["metadata"]["name"]: int(one.get("value", 0)) for one in seen.priorities}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from pydantic import ValidationError
 
 from yolofleet.api.top import AUDIENCE, AUDIENCE_HEADER, PATH, PORT_NAME, TOKEN_HEADER, Top
-from yolofleet.cli.session import Cluster
+from yolofleet.cli.session import UNKNOWN_USER, Cluster
 from yolofleet.errors import ApiServerError, CannotAskError, NotLiveError
 from yolofleet.kube import Object, Resource
+from yolofleet.observe.resources import SERVICE
 
 TOKEN_SECONDS = 600
-SERVICE = Resource("v1", "Service", "services")
 SERVICE_ACCOUNT = Resource("v1", "ServiceAccount", "serviceaccounts")
 
 
@@ -125,11 +126,11 @@ def _why(error: ApiServerError, operator: Operator) -> str:
     where = f"{operator.namespace}/{operator.service}"
     if error.reason in ("NoToken", "UnknownToken", "NotAllowed", "TooManyRequests", "BadRequest"):
         return told
-    if error.status == 401:  # noqa: PLR2004 - HTTP's own word
-        raise CannotAskError("the API server does not know you (401); log in again, or check the user of this context")
-    if error.status == 403:  # noqa: PLR2004
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        raise CannotAskError(UNKNOWN_USER)
+    if error.status == HTTPStatus.FORBIDDEN:
         return f"{told}; the chart gives this right to whoever is logged in (rbac.top): ask for it"
-    if error.status == 404:  # noqa: PLR2004
+    if error.status == HTTPStatus.NOT_FOUND:
         return f"no Service {where}; install or upgrade the chart, or say --operator NAMESPACE/NAME"
     if "no service port" in told:
         return f"Service {where} has no port {PORT_NAME}: this operator is older than the plugin; upgrade the chart"

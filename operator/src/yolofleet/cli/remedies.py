@@ -16,6 +16,7 @@ TO_DO = {
     "BackingOff": "read the message: the build is tried again by itself; delete the YoloEngine to try at once",
     "BuildFailed": "read the message: the build is tried again by itself; delete the YoloEngine to try at once",
     "BuildRefused": "mend the field that the message names: the same build would fail again",
+    "EngineDamaged": "wait: it is built anew by itself; if it comes again, look at the disk under the store",
     "BuildQuotaExceeded": "raise the namespace's ResourceQuota, or lower builds.resources of the chart",
     "NotSupported": "choose what the message offers: this version cannot do it",
     "NoMatchingProfile": "ask for a profile that nodes offer in spec.placement, or add nodes",

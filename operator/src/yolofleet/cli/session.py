@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rich.console import Console
 from yolofleet.errors import ApiServerError, CannotAskError
 from yolofleet.kube import Kube, Resource
 
+UNKNOWN_USER = "the API server does not know you (401); log in again, or check the user of this context"
 IN_CLUSTER_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -90,11 +92,11 @@ def in_words(error: Exception, where: str) -> str:
 
 def _refusal(error: ApiServerError) -> str:
     told = " ".join(error.message.split())
-    if error.status == 401:  # noqa: PLR2004 - HTTP's own word
-        return "the API server does not know you (401); log in again, or check the user of this context"
-    if error.status == 403:  # noqa: PLR2004
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        return UNKNOWN_USER
+    if error.status == HTTPStatus.FORBIDDEN:
         return f"not allowed: {told}; ask for Kubernetes' `view` role there, or name a namespace of yours with -n"
-    if error.status == 404:  # noqa: PLR2004
+    if error.status == HTTPStatus.NOT_FOUND:
         return f"not found: {told or error.reason}; `kubectl yolofleet doctor` says whether the chart is installed"
     return f"the API server refuses: {error.status} {error.reason}: {told}; try again"
 

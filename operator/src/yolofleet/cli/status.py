@@ -6,17 +6,16 @@ import argparse
 import asyncio
 import time
 from collections.abc import Sequence
+from http import HTTPStatus
 
 from rich.console import Console
 
-from yolofleet.api import API_VERSION
 from yolofleet.cli.printing import as_json, cell, printable, table
 from yolofleet.cli.session import Cluster, Session
 from yolofleet.cli.standing import Standing, Told, standing
 from yolofleet.errors import ApiServerError, CannotAskError
-from yolofleet.kube import Resource
+from yolofleet.observe.resources import YOLODEPLOYMENT
 
-YOLODEPLOYMENT = Resource(API_VERSION, "YoloDeployment", "yolodeployments")
 POLL_S = 1.0
 NARROW = 90
 """Below so many columns the table leaves out what the story below it tells."""
@@ -62,7 +61,7 @@ async def _look(cluster: Cluster, name: str | None) -> tuple[Standing, ...]:
         try:
             found = [await cluster.kube.get(YOLODEPLOYMENT, namespace=cluster.namespace, name=name)]
         except ApiServerError as error:
-            if error.status != 404 or not error.message.startswith(YOLODEPLOYMENT.plural):  # noqa: PLR2004
+            if error.status != HTTPStatus.NOT_FOUND or not error.message.startswith(YOLODEPLOYMENT.plural):
                 raise
             found = []
     return tuple(sorted(map(standing, found), key=lambda row: (row.namespace, row.name)))

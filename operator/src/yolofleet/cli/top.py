@@ -16,8 +16,9 @@ from yolofleet.cli.picture import SORTS, Look, picture
 from yolofleet.cli.printing import as_json
 from yolofleet.cli.session import Cluster, Session, in_words
 from yolofleet.cli.standing import number
-from yolofleet.cli.status import YOLODEPLOYMENT
 from yolofleet.errors import ApiServerError, CannotAskError, NotLiveError
+from yolofleet.observe.resources import YOLODEPLOYMENT
+from yolofleet.render.meta import stamp
 from yolofleet.render.top import Live, top_row
 
 
@@ -78,7 +79,7 @@ async def _look(asking: Asking, cluster: Cluster) -> tuple[Top, str]:
     except NotLiveError as error:
         why = str(error)
     found = await cluster.items(YOLODEPLOYMENT)
-    taken_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    taken_at = stamp(datetime.now(UTC))
     return Top(taken_at=taken_at, deployments=[top_row(obj, _remembered(obj)) for obj in found]), why
 
 

@@ -20,6 +20,7 @@ from yolofleet.observe.access import Access, Asker
 from yolofleet.observe.cache import Cache, Key
 from yolofleet.observe.resources import MIGPOOL, YOLODEPLOYMENT
 from yolofleet.planning.profiles import size_of
+from yolofleet.render.meta import stamp
 from yolofleet.render.top import Live, top_row
 
 FRESH_S = 1.0
@@ -87,7 +88,7 @@ class Page:
     def _look(self, namespace: str) -> Top:
         keys = sorted(k for k in self._cache.all(YOLODEPLOYMENT.kind) if not namespace or k.namespace == namespace)
         rows = [row for key in keys[:MOST_ROWS] if (row := self._row(key)) is not None]
-        taken_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        taken_at = stamp(datetime.now(UTC))
         return Top(taken_at=taken_at, deployments=rows, omitted=max(0, len(keys) - MOST_ROWS))
 
     def _row(self, key: Key) -> TopDeployment | None:

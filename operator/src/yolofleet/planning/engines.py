@@ -1,4 +1,4 @@
-"""Which engine a deployment wants, and what its condition says of it."""
+"""Which engine a deployment wants, what its condition says of it, and which endpoints its engines serve."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def target_of(spec: YoloDeploymentSpec, choice: Choice, labels: Mapping[str, str
     )
 
 
-def served(view: DeploymentView, engines: Mapping[tuple[str, str], EngineView]) -> tuple[Endpoint, ...]:
+def served_endpoints(view: DeploymentView, engines: Mapping[tuple[str, str], EngineView]) -> tuple[Endpoint, ...]:
     """Return the endpoints that answer whichever pod a client meets; before a pod is ready, those that will."""
     serving = {pod.engine for pod in view.pods if pod.ready and not pod.terminating}
     names = serving or {group.engine for group in view.groups}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.recipe import Endpoint, Target
 from yolofleet.planning import mending
 from yolofleet.planning.building import EnginePlan, step
 from yolofleet.planning.capacity import Capacity
-from yolofleet.planning.engines import Verdict, Wish, served, target_of, unsupported, verdict, wish
+from yolofleet.planning.engines import Verdict, Wish, served_endpoints, target_of, unsupported, verdict, wish
 from yolofleet.planning.fitting import Room, Worths
 from yolofleet.planning.judging import Judgement, judge
 from yolofleet.planning.placing import Choice, Market, NoChoice, choose, market
@@ -116,7 +117,7 @@ def plan_deployment(
         judgement=judgement,
         profile=profile,
         measured=measured,
-        endpoints=served(view, snapshot.engines),
+        endpoints=served_endpoints(view, snapshot.engines),
     )
 
 
@@ -231,4 +232,4 @@ def plan_engines(snapshot: Snapshot) -> tuple[EnginePlan, ...]:
 
 def concurrent_builds(pools: tuple[PoolView, ...]) -> int:
     """Return how many builds may run at once: the default pool's word, or 4."""
-    return next((p.spec.builds.max_concurrent for p in pools if p.name == "default"), DEFAULT_CONCURRENT_BUILDS)
+    return next((p.spec.builds.max_concurrent for p in pools if p.name == DEFAULT_POOL), DEFAULT_CONCURRENT_BUILDS)

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.snapshot import SnapshotDeployment, SnapshotFile, SnapshotNode, SnapshotPool
 from yolofleet.planning.capabilities import Capability, Gpu, gpu_of
 from yolofleet.planning.curves import Curves, home_of
@@ -18,7 +19,6 @@ from yolofleet.planning.seating import name_of, seats_of
 from yolofleet.planning.sizing import Ask, Kind, Rate, Sized, allowed, decodes_on_gpu, endpoint_of, rate_on, sized
 from yolofleet.planning.spreading import Place
 
-DEFAULT = "default"
 STAYS = "others' pods are on them where nobody saw which places they hold, or they are not cut"
 
 
@@ -49,7 +49,7 @@ class Survey:
 def surveyed(snapshot: SnapshotFile) -> tuple[Survey, ...]:
     """Return each pool's problem, by name of pool; deployments without a pool are told with the first."""
     curves = curves_of(snapshot)
-    pools = {DEFAULT: SnapshotPool(name=DEFAULT)} | {one.name: one for one in snapshot.pools}
+    pools = {DEFAULT_POOL: SnapshotPool(name=DEFAULT_POOL)} | {one.name: one for one in snapshot.pools}
     homes: dict[str, list[SnapshotDeployment]] = defaultdict(list)
     for one in snapshot.deployments:
         homes[one.spec.placement.pool_ref.name].append(one)
@@ -70,7 +70,7 @@ def curves_of(snapshot: SnapshotFile) -> Curves:
 
 def homeless(snapshot: SnapshotFile) -> tuple[str, ...]:
     """Say which deployments name a pool that is not there."""
-    pools = {DEFAULT, *(one.name for one in snapshot.pools)}
+    pools = {DEFAULT_POOL, *(one.name for one in snapshot.pools)}
     lost = [one for one in snapshot.deployments if one.spec.placement.pool_ref.name not in pools]
     return tuple(
         f"{name_of(one)}: placement.poolRef.name: no MigPool is named {one.spec.placement.pool_ref.name!r}; create it, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
 from typing import Any
 
 from yolofleet.api import API_VERSION, GROUP
@@ -52,6 +53,11 @@ def hashed(document: Object) -> Object:
     meta = document["metadata"]
     annotations = meta.get("annotations", {}) | {HASH_ANNOTATION: digest(document)}
     return document | {"metadata": meta | {"annotations": annotations}}
+
+
+def stamp(moment: datetime) -> str:
+    """Return a time as Kubernetes writes it, in UTC."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def group_name(deployment: str, profile: str) -> str:

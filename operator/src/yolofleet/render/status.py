@@ -24,7 +24,7 @@ from yolofleet.planning.judging import Judged
 from yolofleet.planning.plan import DeploymentPlan
 from yolofleet.planning.pools import PoolPlan
 from yolofleet.planning.snapshot import UnreadableView
-from yolofleet.render.meta import DEPLOYMENT_LABEL, MANAGED_BY, MANAGER
+from yolofleet.render.meta import DEPLOYMENT_LABEL, MANAGED_BY, MANAGER, stamp
 from yolofleet.render.serving import GRPC_PORT, HTTP_PORT
 
 MESSAGE_LIMIT = 4096
@@ -84,11 +84,6 @@ def condition(kind: str, judged: Judged, *, old: list[Condition], now: datetime,
         last_transition_time=before.last_transition_time if before and same else stamp(now),
         observed_generation=generation,
     )
-
-
-def stamp(moment: datetime) -> str:
-    """Return a time as Kubernetes writes it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _scaling(plan: DeploymentPlan, now: datetime) -> ScalingStatus:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import aiohttp
 import yaml
 
-from yolofleet.api import API_VERSION, GROUP, VERSION
+from yolofleet.api import GROUP, VERSION
 from yolofleet.api.top import Top
 from yolofleet.cli.diagnosis import DcgmSeen, Fact, Facts, Object, Unseen
 from yolofleet.cli.diagnosis.rights import NEEDED, Right
@@ -18,6 +19,7 @@ from yolofleet.cli.printing import own_version
 from yolofleet.cli.session import Cluster
 from yolofleet.errors import ApiServerError, CannotAskError, NotLiveError
 from yolofleet.kube import Kube, Resource
+from yolofleet.observe.resources import CLAIM, DEPLOYMENT, NODE, POD, YOLODEPLOYMENT, YOLOENGINE
 from yolofleet.render.meta import CONTAINER_SECURITY, POD_SECURITY
 
 T = TypeVar("T")
@@ -39,7 +41,7 @@ async def gather(cluster: Cluster, operator: Operator) -> Facts:
     asked: dict[str, Awaitable[Any]] = {
         "schemas": _seen("definitions", _schemas(kube)),
         "top": _top(cluster, operator),
-        "nodes": _seen("nodes", _items(kube, Resource("v1", "Node", "nodes", namespaced=False))),
+        "nodes": _seen("nodes", _items(kube, NODE)),
         "dcgm": _seen("the DCGM exporter", _dcgm(kube, told)),
         "namespace_object": _seen("the namespace", kube.request("GET", f"/api/v1/namespaces/{namespace}")),
         "own_rules": _seen("your rights", _own_rules(kube, namespace)),
@@ -56,10 +58,10 @@ async def gather(cluster: Cluster, operator: Operator) -> Facts:
 
 
 _OF_NAMESPACE = {
-    "claims": (Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims"), ""),
-    "deployments": (Resource(API_VERSION, "YoloDeployment", "yolodeployments"), ""),
-    "engines": (Resource(API_VERSION, "YoloEngine", "yoloengines"), ""),
-    "pods": (Resource("v1", "Pod", "pods"), "app.kubernetes.io/name=triton"),
+    "claims": (CLAIM, ""),
+    "deployments": (YOLODEPLOYMENT, ""),
+    "engines": (YOLOENGINE, ""),
+    "pods": (POD, "app.kubernetes.io/name=triton"),
     "policies": (Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"), ""),
 }
 
@@ -69,7 +71,7 @@ async def _seen(what: str, asked: Awaitable[T]) -> Fact[T]:
     try:
         return await asked
     except ApiServerError as error:
-        if error.status == 403:  # noqa: PLR2004 - HTTP's own word
+        if error.status == HTTPStatus.FORBIDDEN:
             return Unseen(f"you are not allowed to see {what}")
         return Unseen(f"{what} cannot be seen: {error}")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -86,7 +88,7 @@ async def _schemas(kube: Kube) -> dict[str, Object] | None:
     try:
         told = await kube.request("GET", f"/openapi/v3/apis/{GROUP}/{VERSION}")
     except ApiServerError as error:
-        if error.status == 404:  # noqa: PLR2004 - HTTP's own word
+        if error.status == HTTPStatus.NOT_FOUND:
             return None
         raise
     found = {}
@@ -99,7 +101,7 @@ async def _schemas(kube: Kube) -> dict[str, Object] | None:
 
 async def _operator(kube: Kube, operator: Operator) -> Object | None:
     selector = "app.kubernetes.io/component=operator"
-    listed = await _items(kube, Resource("apps/v1", "Deployment", "deployments"), operator.namespace, selector)
+    listed = await _items(kube, DEPLOYMENT, operator.namespace, selector)
     return next((found for found in listed if found["metadata"]["name"] == operator.name), None)
 
 
@@ -116,7 +118,7 @@ async def _settings(kube: Kube, operator: Operator) -> Object | None:
     try:
         told = await kube.request("GET", path)
     except ApiServerError as error:
-        if error.status == 404:  # noqa: PLR2004 - HTTP's own word
+        if error.status == HTTPStatus.NOT_FOUND:
             return None
         raise
     try:
@@ -141,7 +143,7 @@ async def _dcgm(kube: Kube, settings: Object) -> DcgmSeen:
     try:
         await kube.request("GET", path)
     except ApiServerError as error:
-        if error.status == 404:  # noqa: PLR2004 - HTTP's own word
+        if error.status == HTTPStatus.NOT_FOUND:
             return DcgmSeen(service=False)
         raise
     return DcgmSeen(service=True, page=await _seen("its page", kube.text(f"{path}:{port}/proxy/metrics")))
@@ -210,7 +212,7 @@ async def _dry_run(kube: Kube, namespace: str, settings: Object) -> Fact[str]:
         await kube.request("POST", path, params={"dryRun": "All"}, body=pod)
     except ApiServerError as error:
         told = " ".join(error.message.split())
-        if error.status == 403 and "cannot create resource" in told:  # noqa: PLR2004 - HTTP's own word
+        if error.status == HTTPStatus.FORBIDDEN and "cannot create resource" in told:
             return Unseen(f"you are not allowed to try a pod in {namespace}")
         return told or f"{error.status} {error.reason}"
     return ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.top import TopDeployment
 from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.cli.explanation import Object, Section, figure, happened, holding_back
@@ -181,7 +182,7 @@ def _profile(seen: Seen) -> list[str]:
         if "replicas" in g and "readyReplicas" in g
     ]
     lines += by_curves(seen)
-    name = (placement.get("poolRef") or {}).get("name", "default")
+    name = (placement.get("poolRef") or {}).get("name", DEFAULT_POOL)
     if isinstance(seen.pool, str):
         lines.append(f"MigPool {name}: {seen.pool}")
     else:
