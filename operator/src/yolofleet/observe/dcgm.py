@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
 
-_LINE = re.compile(
-    rb"^DCGM_FI_(PROF_GR_ENGINE_ACTIVE|PROF_PIPE_TENSOR_ACTIVE|PROF_DRAM_ACTIVE|DEV_TOTAL_ENERGY_CONSUMPTION)"
-    rb'\{((?:[^"}\n]|"(?:[^"\\\n]|\\.)*")*)\}[ \t]+([^\s]+)',
-    re.MULTILINE,
-)
-_LABEL = re.compile(rb'([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\\n]|\\.)*)"')
+from yolofleet.observe import text_format
+
 ENERGY = "DEV_TOTAL_ENERGY_CONSUMPTION"
 ENGINE, TENSOR, DRAM = "PROF_GR_ENGINE_ACTIVE", "PROF_PIPE_TENSOR_ACTIVE", "PROF_DRAM_ACTIVE"
+_WANTED = text_format.chosen("DCGM_FI_", ENGINE, TENSOR, DRAM, ENERGY)
 LITTLE_MORE_THAN_ALL = 1.05
 
 
@@ -49,13 +45,13 @@ def extract(page: bytes) -> Page:
     found: dict[tuple[str, str], dict[str, float]] = {}
     rows = unnamed = 0
     energy = 0.0
-    for match in _LINE.finditer(page):
-        family, value = match[1].decode(), _number(match[3])
+    for family, told, figure in text_format.series(page, _WANTED):
+        value = text_format.number(figure)
         if family == ENERGY:
             energy += value if math.isfinite(value) else 0.0
             continue
-        labels = {key.decode(): told.decode(errors="replace") for key, told in _LABEL.findall(match[2])}
-        holder = (labels.get("namespace", ""), labels.get("pod", ""))
+        namespace, pod = (told.get(name, b"").decode(errors="replace") for name in (b"namespace", b"pod"))
+        holder = (namespace, pod)
         if family == ENGINE:
             rows += 1
             unnamed += not all(holder)
@@ -64,10 +60,3 @@ def extract(page: bytes) -> Page:
             known[family] = max(known.get(family, 0.0), min(1.0, value))
     pods = {key: Activity(told.get(ENGINE), told.get(TENSOR), told.get(DRAM)) for key, told in found.items()}
     return Page(pods, rows, unnamed, energy)
-
-
-def _number(told: bytes) -> float:
-    try:
-        return float(told)
-    except ValueError:
-        return math.nan

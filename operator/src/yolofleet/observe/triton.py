@@ -1,21 +1,11 @@
-"""The few figures of Triton's metrics page that scaling needs, and what two looks at them say together.
-
-A parser of the whole format takes several milliseconds for a page; this takes out ten families of one model.
-"""
+"""The few figures of Triton's metrics page that scaling needs, and what two looks at them say together."""
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass, fields
 
-_LINE = re.compile(
-    rb"^nv_inference_(request_success|request_failure|count|exec_count|pending_request_count|queue_duration_us"
-    rb"|compute_infer_duration_us|request_summary_us|request_summary_us_count)"
-    rb'\{((?:[^"}\n]|"(?:[^"\\\n]|\\.)*")*)\}[ \t]+([^\s]+)',
-    re.MULTILINE,
-)
-_LABEL = re.compile(rb'([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\\n]|\\.)*)"')
+from yolofleet.observe import text_format
+
 LARGEST = 1e15
 """Counters beyond it are absurd: more microseconds than thirty years."""
 SUMMED = {
@@ -28,6 +18,8 @@ SUMMED = {
     "compute_infer_duration_us": "infer_us",
     "request_summary_us_count": "summarised",
 }
+SUMMARY = "request_summary_us"
+_WANTED = text_format.chosen("nv_inference_", SUMMARY, *SUMMED)
 LEAST_SUMMARISED = 100
 """Requests in the summary's own window below which its 99th percentile is one request's bad luck."""
 
@@ -65,28 +57,20 @@ def extract(page: bytes, model: str) -> Counters | str:
     """Return one model's counters, or why there are none; other models of the same Triton are left out."""
     sums: dict[str, float] = {}
     p99: float | None = None
-    for match in _LINE.finditer(page):
-        labels = dict(_LABEL.findall(match[2]))
+    for family, labels, told in text_format.series(page, _WANTED):
         if labels.get(b"model") != model.encode():
             continue
-        family, value = match[1].decode(), _number(match[3])
-        if family == "request_summary_us":
+        value = text_format.number(told)
+        if family == SUMMARY:
             p99 = _worst(p99, value) if labels.get(b"quantile") == b"0.99" else p99
         elif not 0 <= value <= LARGEST:
-            return f"nv_inference_{family} of model {model} is {match[3].decode()[:40]}"
+            return f"nv_inference_{family} of model {model} is {told.decode()[:40]}"
         else:
             name = SUMMED[family]
             sums[name] = sums.get(name, 0.0) + value
     if "success" not in sums or "infer_us" not in sums:
         return f"its metrics do not name the model {model}"
     return Counters(p99_us=p99, **sums)
-
-
-def _number(told: bytes) -> float:
-    try:
-        return float(told.replace(b"_", b"?"))
-    except ValueError:
-        return math.nan
 
 
 def _worst(known: float | None, value: float) -> float | None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-from yolofleet.api.serving import amount
 from yolofleet.cli.diagnosis import Facts, Finding, Level, Object, Unseen, unseen
+from yolofleet.observe import reading, text_format
 from yolofleet.planning.profiles import known
 
 PREFIX = "nvidia.com/"
-DEVICE = re.compile(r"^nvidia\.com/(gpu|mig-.+)$")
 LEAST_DRIVER = {"ampere": 450, "hopper": 525}
 """The first driver branch with MIG on that family, as NVIDIA's MIG User Guide has it."""
 ACTIVE = "DCGM_FI_PROF_GR_ENGINE_ACTIVE"
 WANTED_FAMILIES = (ACTIVE, "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", "DCGM_FI_PROF_DRAM_ACTIVE", "DCGM_FI_DEV_FB_USED")
-_SERIES = re.compile(r"^(DCGM_\w+)\{([^}]*)\}", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="([^"]*)"')
+_DCGM = text_format.chosen("", r"DCGM_\w+")
 
 
 def gpu_nodes(facts: Facts) -> list[Object] | Unseen:
@@ -31,8 +28,7 @@ def _label(node: Object, name: str) -> str:
 
 
 def _devices(node: Object, part: str) -> dict[str, int]:
-    told = (node.get("status") or {}).get(part) or {}
-    return {name: int(amount(count)) for name, count in told.items() if DEVICE.match(name)}
+    return reading.devices((node.get("status") or {}).get(part) or {})
 
 
 def _names(nodes: list[Object]) -> str:
@@ -96,7 +92,7 @@ def mig(facts: Facts) -> tuple[Finding, ...]:
     for node in nodes:
         for name, count in _devices(node, "allocatable").items():
             offered[name] = offered.get(name, 0) + count
-    told = ", ".join(f"{count} × {name}" for name, count in sorted(offered.items()) if count)
+    told = ", ".join(f"{count} × {name}" for name, count in sorted(offered.items()))
     return wrong or (Finding("mig", "ok", f"offered: {told or 'nothing'}"),)
 
 
@@ -120,7 +116,7 @@ def _state(node: Object) -> Finding | None:
 
 def _strategy(node: Object) -> Finding | None:
     name, strategy = node["metadata"]["name"], _label(node, "mig.strategy")
-    devices = {resource for resource, count in _devices(node, "capacity").items() if count}
+    devices = set(_devices(node, "capacity"))
     cut = any(resource.startswith("nvidia.com/mig-") for resource in devices)
     if cut and strategy and strategy != "mixed":
         told = f"{name}: strategy is {strategy}, but it offers {', '.join(sorted(devices))}"
@@ -180,7 +176,10 @@ def _active_rows(facts: Facts) -> list[str]:
 
 def series(page: str) -> list[tuple[str, Mapping[str, str]]]:
     """Return the series of an exporter's page: family and labels."""
-    return [(name, dict(_LABEL.findall(labels))) for name, labels in _SERIES.findall(page)]
+    return [
+        (family, {key.decode(): told.decode() for key, told in labels.items()})
+        for family, labels, _ in text_format.series(page.encode(), _DCGM)
+    ]
 
 
 def _of_page(page: str, facts: Facts) -> tuple[Finding, ...]:
