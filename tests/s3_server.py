@@ -27,6 +27,7 @@ class S3Server:
 
     folder: Path
     ports: tuple[int, int]
+    room_kib: int | None = None
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def bucket(self, prefix: str = "", *, read_only: bool = False, name: str = BUCKET) -> Bucket:
@@ -57,7 +58,7 @@ class S3Server:
             secrets = {"ROOT_ACCESS_KEY": credential.access, "ROOT_SECRET_KEY": credential.secret}
             self.processes.append(
                 subprocess.Popen(
-                    [*command, "posix", str(self.folder)],
+                    [*self._on_a_small_disk(), *command, "posix", str(self.folder)],
                     env=os.environ | secrets,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -65,6 +66,13 @@ class S3Server:
             )
         for port in self.ports:
             _wait_for(f"http://127.0.0.1:{port}/health")
+
+    def _on_a_small_disk(self) -> list[str]:
+        """Return what runs a command on a folder with so much room alone, in a mount namespace that goes with it."""
+        if self.room_kib is None:
+            return []
+        mount = f"mount -t tmpfs -o size={self.room_kib}k tmpfs {self.folder} && mkdir {self.folder / BUCKET}"
+        return ["unshare", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
 
     def stop(self) -> None:
         """Kill both doors."""
@@ -75,10 +83,10 @@ class S3Server:
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[S3Server]:
-    """Run a server on a folder while the block runs."""
+def s3_server(folder: Path, *, room_kib: int | None = None) -> Iterator[S3Server]:
+    """Run a server on a folder while the block runs; with `room_kib` each door has a small disk of its own."""
     (folder / BUCKET).mkdir(parents=True)
-    server = S3Server(folder, (_free_port(), _free_port()))
+    server = S3Server(folder, (_free_port(), _free_port()), room_kib)
     server.start()
     try:
         yield server

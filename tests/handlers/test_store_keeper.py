@@ -81,6 +81,21 @@ async def test_a_build_gets_a_grant_and_its_engine_is_published_by_the_operator(
     assert len(server.all("Job")) == 1
 
 
+async def test_two_deployments_of_one_model_on_two_nodes_have_one_build(server, kube, s3) -> None:
+    server.put(node("n1", devices={"nvidia.com/gpu": "1"}))
+    server.put(node("n2", devices={"nvidia.com/gpu": "1"}))
+    server.put(yolodeployment("gate"))
+    server.put(yolodeployment("yard"))
+    fleet = made(kube, s3_settings(s3))
+    await fleet.load()
+    await settled(fleet)
+    assert [owner["name"] for owner in only(server, "YoloEngine")["metadata"]["ownerReferences"]] == ["gate", "yard"]
+    ended(server, built(grant_of(server)))  # `grant_of` fails where there is another Job
+    await seen(fleet)
+    assert {d["metadata"]["labels"]["yolofleet.dev/deployment"] for d in server.all("Deployment")} == {"gate", "yard"}
+    assert only(server, "YoloEngine")["status"]["attempts"] == 1
+
+
 async def test_a_build_that_reports_what_is_not_there_is_tried_again_and_the_condition_says_why(
     server, kube, s3
 ) -> None:

@@ -16,7 +16,9 @@ from tests.planning.worlds import NOW, group, pod
 from yolofleet.planning import arrivals, daily, forecast, headroom
 from yolofleet.planning.forecast import Prices, Slice
 from yolofleet.planning.priced import NAMES
+from yolofleet.planning.profiles import slug
 from yolofleet.planning.signals import ReplicaSignals, Signals, together
+from yolofleet.planning.starting import UNLEARNT_START_S, Start, start_of
 
 PRICES = Prices(40.0)
 PRICED = {"scaling": {"overloadCostSeconds": 40, "targetUtilizationPercent": 100, "maxReplicas": 100}}
@@ -270,3 +272,16 @@ def test_a_start_time_is_that_of_the_pods_that_serve() -> None:
     ramp = [1000.0 + 100 * max(0, step - 40) for step in range(50)]
     slow = follow(view, ramp)[1]
     assert slow[-1].replicas >= 19
+    assert "start time learnt 60.0 s from 3 starts of gpu" in slow[0].message
+    assert "start time" not in follow(world(PRICED), ramp)[1][-1].message, "nothing was learnt yet"
+
+
+def test_a_start_time_is_learnt_by_profile() -> None:
+    """Of two profiles, during a move, that one counts which most serve on: another slice starts in another time."""
+    served = [pod(f"p{n}", profile=slug("1g.18gb"), start_s=7.0 + n / 10) for n in range(5)]
+    served += [pod("q", profile="gpu", start_s=90.0), pod("odd", start_s=-3.0), pod("new", start_s=None)]
+    view = replace(world(PRICED), pods=tuple(served), groups=(group("1g.18gb"), group("gpu")))
+    assert start_of(view) == Start(7.2, 5, "1g.18gb")
+    assert start_of(view).words == "start time learnt 7.2 s from 5 starts of 1g.18gb"
+    assert Start(4.0, 1, "gpu").words == "start time learnt 4.0 s from 1 start of gpu"
+    assert start_of(world(PRICED)) == Start(UNLEARNT_START_S)

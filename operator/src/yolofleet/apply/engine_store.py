@@ -24,6 +24,10 @@ LAYOUT = re.compile(
 """Below the prefix: namespace, key, attempt and file; what looks otherwise is somebody else's."""
 
 
+TIMEOUT_S = 5.0
+"""A pass waits for these few small objects: a store that hangs must not hold up the whole fleet."""
+
+
 class FalseReportError(Exception):
     """A build said something of the store that isn't so; the message says what."""
 
@@ -41,7 +45,8 @@ class Attempt:
 class EngineStore:
     """The engines of all namespaces in one bucket; `credential` is read anew each time, as Secrets are renewed."""
 
-    def __init__(self, bucket: Bucket, credential: Callable[[], Credential]) -> None:
+    def __init__(self, bucket: Bucket, credential: Callable[[], Credential], *, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
         self._bucket = bucket
         self._credential = credential
         self._locks: WeakValueDictionary[Place, asyncio.Lock] = WeakValueDictionary()
@@ -52,7 +57,7 @@ class EngineStore:
         return self._locks.setdefault(place, asyncio.Lock())
 
     def _objects(self, namespace: str) -> Objects:
-        return Objects(self._bucket.of_namespace(namespace), self._credential())
+        return Objects(self._bucket.of_namespace(namespace), self._credential(), timeout_s=self._timeout_s)
 
     async def grant(self, attempt: Attempt, *, seconds: int) -> Grant:
         """Return what an attempt may do for so many seconds; StoreError where the store can't be asked."""

@@ -19,7 +19,7 @@ from yolofleet.planning.capacity import Capacity, kept, observed, settled
 from yolofleet.planning.memory import Figures, Memory, Shown, fps_of, recalled, shown
 from yolofleet.planning.schedules import Floor
 from yolofleet.planning.snapshot import DeploymentView, PodView
-from yolofleet.planning.starting import start_s_of
+from yolofleet.planning.starting import start_of, start_s_of
 from yolofleet.planning.window import Claim, Claims
 
 if TYPE_CHECKING:
@@ -202,6 +202,8 @@ def by_forecast(view: DeploymentView, figures: Figures, capacity: Capacity, know
     why = f"{' + '.join(parts)} ÷ ({_fps(capacity.fps)} fps/replica {capacity.words} × {target:.2f})"
     if told.replicas > told.now:
         why += f" = {told.now}, {told.replicas} for {told.window_s:.0f} s"
+    if started := start_of(view).words:
+        why += f", {started}"
     return Need(told.replicas, why, priced=told)
 
 
@@ -352,9 +354,10 @@ def _reason(view: DeploymentView, memory: Memory, need: Need, claims: Claims, fa
 
 def _floor(view: DeploymentView, floor: Floor) -> str:
     least = view.spec.scaling.min_replicas
-    return (
-        f"scaling.schedules {floor.name} {floor.replicas}" if floor.replicas > least else f"scaling.minReplicas {least}"
-    )
+    if floor.replicas <= least:
+        return f"scaling.minReplicas {least}"
+    started = start_of(view).words
+    return f"scaling.schedules {floor.name} {floor.replicas}" + (f", {started}" if started else "")
 
 
 def _stale(view: DeploymentView, stale_s: float) -> bool:
