@@ -100,6 +100,12 @@ NETWORK_POLICY = closed(enabled=SWITCH, apiServer=API_SERVER, clients=PEERS, mon
 STORE_SERVER = closed(
     size=text(), storageClassName=text(), resources=RESOURCES, nodeSelector=LABELS, tolerations=each(TOLERATION)
 )
+PRE_PULL = closed(
+    enabled=SWITCH,
+    images={**each(words("triton", "operator", "builder")), "minItems": 1, "uniqueItems": True},
+    maxUnavailable={"anyOf": [{"type": "integer", "minimum": 1}, text(r"^[1-9][0-9]?%$|^100%$")]},
+    nodeSelector=LABELS,
+)
 FENCES = ("nodeFence", "childFence", "authorFence")
 MONITOR = closed(enabled=SWITCH, interval=text(r"^([0-9]+(ms|s|m|h))*$"), labels=LABELS)
 
@@ -135,6 +141,7 @@ def _schema() -> Schema:
         serviceAccount=closed(create=SWITCH, name=OBJECT_NAME, annotations=LABELS),
         rbac=closed(create=SWITCH, aggregate=SWITCH, top=SWITCH),
         storeServer=STORE_SERVER,
+        prePull=PRE_PULL,
         **dict.fromkeys(FENCES, closed(enabled=SWITCH)),
         networkPolicy=NETWORK_POLICY,
         crds=closed(install=SWITCH, annotations=LABELS),

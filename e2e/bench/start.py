@@ -7,6 +7,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -168,21 +169,19 @@ def cleared(fleet: Fleet, *, keep: str = "") -> None:
     wait_for("all to go", lambda: not (serving(fleet) or fleet.items("yeng") or fleet.items("jobs")), timeout_s=60)
 
 
-def measured(fleet: Fleet, runs: int, size: int) -> list[Run]:
-    """Return starts with the engine in the store alone, and starts beside a deployment that serves it already."""
+def measured(fleet: Fleet, runs: int, size: int) -> Iterator[Run]:
+    """Yield starts with the engine in the store alone, and starts beside a deployment that serves it already."""
     fleet.deploy(NAME, engine=engine(size))
     fleet.wait_serving(NAME)
-    made = []
     for _ in range(runs):
         cleared(fleet)
-        made.append(started(fleet, "in the store", size))
+        yield started(fleet, "in the store", size)
     cleared(fleet)
     fleet.deploy(OTHER, engine=engine(size))
     fleet.wait_serving(OTHER)
     for _ in range(runs):
-        made.append(started(fleet, "beside another", size))
+        yield started(fleet, "beside another", size)
         cleared(fleet, keep=OTHER)
-    return made
 
 
 def table(runs: list[Run]) -> str:
@@ -212,17 +211,19 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the cluster up")
     parser.add_argument("--out", type=Path, default=ROOT / "out/bench/start.json")
     asked = parser.parse_args()
-    cluster = BareCluster(asked.name)
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    told = {"processor": processor(), "size": asked.size, "store": asked.store}
+    cluster, runs = BareCluster(asked.name), []
     cluster.up()
     try:
-        runs = measured(_fleet(cluster, asked.store), asked.runs, asked.size)
+        for run in measured(_fleet(cluster, asked.store), asked.runs, asked.size):
+            runs.append(run)
+            print(run, flush=True)
+            asked.out.write_text(json.dumps(told | {"runs": [asdict(run) for run in runs]}, indent=1))
     finally:
+        print(table(runs), flush=True)
         if not asked.keep:
             cluster.down()
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    told = {"processor": processor(), "size": asked.size, "store": asked.store, "runs": [asdict(run) for run in runs]}
-    asked.out.write_text(json.dumps(told, indent=1))
-    print(table(runs))
     return 1 if any(run.at_s["answered"] > 10 for run in runs) else 0
 
 

@@ -67,6 +67,28 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: store
 {{- end }}
 
+{{- define "yolofleet.prePullSelectorLabels" -}}
+app.kubernetes.io/name: {{ include "yolofleet.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: pre-pull
+{{- end }}
+
+{{- define "yolofleet.prePullLabels" -}}
+{{ include "yolofleet.prePullSelectorLabels" . }}
+{{ include "yolofleet.chartLabels" . }}
+{{- end }}
+
+{{/* What all containers that only bring an image to a node share. */}}
+{{- define "yolofleet.prePullContainer" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+resources:
+  requests: {cpu: 1m, memory: 8Mi}
+{{- end }}
+
 {{/* What all containers of the chart's own S3 server share. */}}
 {{- define "yolofleet.storeContainer" -}}
 securityContext:
