@@ -83,15 +83,22 @@ def job_ended(how: str = "Complete", *, at: str = "2026-01-01T00:10:00Z", messag
     }
 
 
-def build_pod(job: Object, *, result: Object | str | None = None, exit_code: int = 0, name: str = "") -> Object:
-    """Return the pod of a build Job: running, or ended with a result in its termination message."""
+def build_pod(
+    job: Object, *, result: Object | str | None = None, exit_code: int = 0, name: str = "", at: str = "publish"
+) -> Object:
+    """Return the pod of a build Job whose container `at` runs, or ended with a result in its termination message."""
     meta = job["metadata"]
     told = result if isinstance(result, str) else json.dumps(result)
-    ended = {
-        "terminated": {"exitCode": exit_code, "reason": "Completed" if exit_code == 0 else "Error", "message": told}
-    }
-    state = {"running": {"startedAt": "2026-01-01T00:01:00Z"}} if result is None else ended
-    phase = "Running" if result is None else ("Succeeded" if exit_code == 0 else "Failed")
+    running: Object = {"running": {"startedAt": "2026-01-01T00:01:00Z"}}
+    mine = running if result is None else ended(exit_code, told)
+    over = at == "publish" or exit_code != 0
+    phase = ("Running" if at == "publish" else "Pending") if result is None else "Failed" if exit_code else "Succeeded"
+    names = ("fetch", "convert", "publish")
+    states = [*[ended(0)] * names.index(at), mine, *[{"waiting": {"reason": "PodInitializing"}}] * 2][:3]
+    statuses = [
+        {"name": container, "ready": False, "restartCount": 0, "state": state, "lastState": {}}
+        for container, state in zip(names, states, strict=True)
+    ]
     return {
         "kind": "Pod",
         "metadata": {
@@ -100,16 +107,25 @@ def build_pod(job: Object, *, result: Object | str | None = None, exit_code: int
             "labels": dict(meta["labels"]),
             "ownerReferences": [{"kind": "Job", "name": meta["name"], "uid": meta["uid"], "controller": True}],
         },
-        "spec": {"nodeName": "n1", "containers": [{"name": "build", "resources": {}}]},
+        "spec": {
+            "nodeName": "n1",
+            "initContainers": [{"name": "fetch", "resources": {}}, {"name": "convert", "resources": {}}],
+            "containers": [{"name": "publish", "resources": {}}],
+        },
         "status": {
-            "phase": phase,
+            "phase": phase if over or result is None else "Pending",
             "podIP": "10.0.0.7",
             "conditions": [{"type": "PodScheduled", "status": "True"}],
-            "containerStatuses": [
-                {"name": "build", "ready": False, "restartCount": 0, "state": state, "lastState": {}}
-            ],
+            "initContainerStatuses": statuses[:2],
+            "containerStatuses": statuses[2:],
         },
     }
+
+
+def ended(exit_code: int, message: str = "") -> Object:
+    """Return the state of a container that ended."""
+    reason = "Completed" if exit_code == 0 else "Error"
+    return {"terminated": {"exitCode": exit_code, "reason": reason, "message": message}}
 
 
 def serving_pod(deployment: Object, number: int = 1, *, ready: bool = True, device: str = "nvidia.com/gpu") -> Object:

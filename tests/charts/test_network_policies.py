@@ -139,7 +139,8 @@ def test_the_api_server_can_be_named(helm: Helm) -> None:
 
 
 def _ports(template: Object) -> set[int]:
-    return {port["containerPort"] for container in template["spec"]["containers"] for port in container["ports"]}
+    containers = [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]
+    return {port["containerPort"] for container in containers for port in container.get("ports", [])}
 
 
 def test_every_port_of_the_policies_is_a_port_of_the_pods(helm: Helm) -> None:

@@ -7,6 +7,7 @@ import ssl
 import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from threading import Thread
@@ -17,11 +18,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from model_repo_builder.addresses import AddressRules
-from model_repo_builder.build import Build
-from model_repo_builder.progress import Board
+from model_repo_builder.build import Build, outcome_of
+from model_repo_builder.pod_build import PodBuild
+from model_repo_builder.progress import BEGINS, Board
 from model_repo_builder.settings import Limits, Places, Settings
 from model_repo_builder.store import FolderStore
-from yolofleet.api.build import BuildRequest, BuildResult
+from yolofleet.api.build import FETCHED_FILE, PHASES, BuildRequest, BuildResult
 from yolofleet.api.recipe import Builder, Recipe, engine_key, engine_name
 from yolofleet.api.sources import Source
 
@@ -142,7 +144,7 @@ class Bench:
     root: Path
 
     def __post_init__(self) -> None:
-        for name in ("store", "source", "work", "models"):
+        for name in ("store", "source", "work", "models", "weights", "engine"):
             (self.root / name).mkdir()
 
     @property
@@ -155,7 +157,13 @@ class Bench:
 
     def settings(self, *, rules: AddressRules = LOOPBACK, builtin_url: str = "http://127.0.0.1:1") -> Settings:
         places = Places(
-            store=self.root / "store", source=self.source, models=self.root / "models", work=self.root / "work"
+            store=self.root / "store",
+            source=self.source,
+            models=self.root / "models",
+            work=self.root / "work",
+            weights=self.root / "weights",
+            fetched=self.root / "weights" / FETCHED_FILE,
+            engine=self.root / "engine",
         )
         return Settings(places=places, rules=rules, limits=QUICK, builtin_url=builtin_url)
 
@@ -164,6 +172,23 @@ class Bench:
     ) -> BuildResult:
         settings = settings or self.settings()
         return Build(request=wanted, settings=settings, store=self.store, board=board or Board()).run()
+
+    def in_pod(
+        self, wanted: BuildRequest, *, settings: Settings | None = None, between: Callable[[str], None] = lambda _: None
+    ) -> BuildResult:
+        """Build as a pod's containers do, one after the other; `between` hears which comes next."""
+        settings = settings or self.settings()
+        for name in PHASES:
+            between(name)
+            made = PodBuild(request=wanted, settings=settings, board=Board.beginning(BEGINS[name]))
+            if (result := self._phase(made, name)) is not None:
+                return result
+        raise AssertionError("publish always says what came of it")
+
+    def _phase(self, made: PodBuild, name: str) -> BuildResult | None:
+        if name == "convert":
+            return outcome_of(made.convert)
+        return outcome_of(partial(made.fetch if name == "fetch" else made.publish, self.store))
 
     def leftovers(self) -> list[str]:
         staging = self.root / "store" / ".staging"

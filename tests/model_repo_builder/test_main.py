@@ -19,7 +19,7 @@ from model_repo_builder.settings import BUILTIN_URL, settings_from
 from model_repo_builder.store import FolderStore
 from model_repo_builder.termination import words
 from tests.model_repo_builder.making import Bench, TinyYolo, checkpoint, pickled, pvc, request, server
-from yolofleet.api.build import BUILD_ENV, EXIT_REFUSED, SERVE_ENV, BuildResult, Failure
+from yolofleet.api.build import BUILD_ENV, EXIT_REFUSED, PHASES, SERVE_ENV, BuildResult, Failure
 from yolofleet.api.recipe import engine_key
 from yolofleet.errors import SettingsError
 
@@ -44,9 +44,19 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-def run(bench: Bench, log: Path, *more: str) -> int:
-    folders = ("--out", str(bench.root / "store"), "--source", str(bench.source))
-    return main(["build", *folders, "--progress-port", "0", "--termination-log", str(log), *more])
+def folders(bench: Bench) -> list[str]:
+    """Where a pod's container finds things."""
+    told = {"out": "store", "source": "source", "weights": "weights", "fetched": "weights/fetched.json"}
+    return [part for name, at in (told | {"engine": "engine"}).items() for part in (f"--{name}", str(bench.root / at))]
+
+
+def run(bench: Bench, log: Path) -> int:
+    """Run the containers of a build pod as Kubernetes does: the first that fails is the last."""
+    log.write_bytes(b"")
+    for phase in PHASES:
+        if code := main([phase, *folders(bench), "--progress-port", "0", "--termination-log", str(log)]):
+            return code
+    return 0
 
 
 def result(log: Path) -> BuildResult:
@@ -83,7 +93,8 @@ def test_refused_is_42(bench: Bench, log: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_failed_is_1(bench: Bench, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (bench.root / "store").rmdir()
-    monkeypatch.setenv(BUILD_ENV, json.dumps(request(pvc("best.pt")).wire()))
+    TinyYolo().save(bench.source / "m.onnx")
+    monkeypatch.setenv(BUILD_ENV, json.dumps(request(pvc("m.onnx")).wire()))
     assert run(bench, log) == 1
     assert result(log).outcome == "Failed"
 
@@ -100,7 +111,7 @@ def test_a_bug_is_loud_and_may_be_tried_again(
     bench: Bench, log: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setenv(BUILD_ENV, json.dumps(request(pvc("m.onnx")).wire()))
-    monkeypatch.setattr("model_repo_builder.build.Fetch.run", lambda *_: 1 / 0)
+    monkeypatch.setattr("model_repo_builder.pod_build.Fetch.bring", lambda *_: 1 / 0)
     assert run(bench, log) == 1
     failure = result(log).failure
     assert failure is not None
@@ -152,12 +163,12 @@ def test_sigterm_leaves_a_clean_store_and_last_words(bench: Bench, log: Path) ->
             "PYTHONPATH": PATH,
             "TMPDIR": str(bench.root / "work"),
         }
-        arguments = ["build", "--out", str(bench.root / "store"), "--progress-port", "0", "--termination-log", str(log)]
+        arguments = ["fetch", *folders(bench), "--progress-port", "0", "--termination-log", str(log)]
         with subprocess.Popen([sys.executable, "-c", STOPPED, *arguments], env=environment) as process:
             deadline = time.monotonic() + 20
-            while not (downloading and bench.leftovers()) and time.monotonic() < deadline:
+            while not downloading and time.monotonic() < deadline:
                 time.sleep(0.02)
-            assert bench.leftovers()
+            assert downloading
             process.terminate()
             assert process.wait(10) == 1
     told = result(log)
@@ -173,12 +184,12 @@ def test_assemble_by_environment(bench: Bench, log: Path, monkeypatch: pytest.Mo
     wanted = request(pvc("m.onnx"))
     bench.build(wanted)
     monkeypatch.setenv(SERVE_ENV, json.dumps({"key": wanted.key, "modelName": "gate", "maxBatchSize": 4}))
-    folders = ("--store", str(bench.root / "store"), "--models", str(bench.root / "models"))
-    assert main(["assemble", *folders, "--termination-log", str(log)]) == 0
+    places = ("--store", str(bench.root / "store"), "--models", str(bench.root / "models"))
+    assert main(["assemble", *places, "--termination-log", str(log)]) == 0
     assert (bench.root / "models/gate/config.pbtxt").is_file()
     assert log.read_bytes() == b""
     (bench.root / "store" / wanted.key / "model.onnx").write_bytes(b"x")
-    assert main(["assemble", *folders, "--termination-log", str(log)]) == 1
+    assert main(["assemble", *places, "--termination-log", str(log)]) == 1
     assert "manifest says" in Failure.model_validate_json(log.read_bytes()).message
 
 
@@ -242,7 +253,7 @@ sys.exit(f"imported {sorted(heavy)}" if heavy else code)
 """
 
 
-@pytest.mark.parametrize("verb", ["build", "assemble"])
+@pytest.mark.parametrize("verb", [*PHASES, "assemble"])
 def test_cached_builds_and_assembly_import_nothing_heavy(verb: str, bench: Bench) -> None:
     """The operator's image has none of it, and a cached build ends in about a second."""
     TinyYolo().save(bench.source / "m.onnx")
@@ -250,11 +261,10 @@ def test_cached_builds_and_assembly_import_nothing_heavy(verb: str, bench: Bench
     bench.build(wanted)
     serve = {"key": wanted.key, "modelName": "gate", "maxBatchSize": 4}
     environment = {BUILD_ENV: json.dumps(wanted.wire()), SERVE_ENV: json.dumps(serve), "PYTHONPATH": PATH}
-    folders = {
-        "build": ["--out", str(bench.root / "store"), "--progress-port", "0"],
-        "assemble": ["--store", str(bench.root / "store"), "--models", str(bench.root / "models")],
-    }
-    command = [sys.executable, "-c", LIGHT, verb, *folders[verb]]
+    (bench.root / "weights/fetched.json").write_text('{"published": true}')
+    in_pod = [*folders(bench), "--progress-port", "0"]
+    assembling = ["--store", str(bench.root / "store"), "--models", str(bench.root / "models")]
+    command = [sys.executable, "-c", LIGHT, verb, *(assembling if verb == "assemble" else in_pod)]
     done = subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False
     )

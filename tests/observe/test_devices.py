@@ -54,3 +54,17 @@ def test_only_pods_that_changed_are_looked_at() -> None:
     cache.put("Pod", pod("b", 6, "n1", "Running"))
     assert [key.name for key in cache.changed_pods] == ["b"]
     assert devices.used() == {("n1", SLICE): 2}
+
+
+def test_init_containers_take_what_the_most_of_them_needs_not_what_all_need() -> None:
+    build = pod("build", 5, "n1", "Pending")
+    build["spec"]["containers"] = [{}]
+    build["spec"]["initContainers"] = [{}, {"resources": {"limits": {SLICE: "1"}}}, {"resources": {}}]
+    both = pod("both", 6, "n1", "Running")
+    both["spec"]["initContainers"] = [{"resources": {"limits": {SLICE: "1"}}}]
+    cache = Cache()
+    devices = Devices(cache)
+    cache.put("Pod", build)
+    assert devices.used() == {("n1", SLICE): 1}
+    cache.put("Pod", both)
+    assert devices.used() == {("n1", SLICE): 2}, "its containers' own, not one more"

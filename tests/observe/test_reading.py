@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.raw_objects import (
+    ARTIFACT,
     FAILED,
     H100,
     PUBLISHED,
@@ -20,6 +21,7 @@ from tests.raw_objects import (
     node,
     yolodeployment,
 )
+from yolofleet.api.build import BuildResult
 from yolofleet.observe import reading
 from yolofleet.observe.resources import trimmed
 from yolofleet.planning.snapshot import DamageReport, NodeView
@@ -326,7 +328,50 @@ def test_last_words_that_are_no_result_tell_how_the_container_ended(message) -> 
     told = read(job_ended("Failed"), build_pod(job(), result=message, exit_code=137))
     assert told.result is None
     assert told.spoke
-    assert told.message == "the build's container ended: Error, exit code 137"
+    assert told.message == "the build's container publish ended: Error, exit code 137"
+
+
+@pytest.mark.parametrize("at", ["fetch", "convert", "publish"])
+def test_whichever_container_fails_says_why(at) -> None:
+    told = read(job_ended("Failed"), build_pod(job(), result=REFUSED, exit_code=42, at=at))
+    assert told.spoke
+    assert told.result == BuildResult.model_validate(REFUSED)
+    killed = read(job_ended("Failed"), build_pod(job(), result="", exit_code=137, at=at))
+    assert killed.message == f"the build's container {at} ended: Error, exit code 137"
+
+
+@pytest.mark.parametrize("at", ["fetch", "convert", "publish"])
+def test_whichever_container_runs_is_asked_how_far_it_is(at) -> None:
+    told = read({"active": 1}, build_pod(job(), at=at))
+    assert (told.pod_ip, told.spoke, told.result) == ("10.0.0.7", False, None)
+
+
+def test_between_two_containers_nobody_is_asked() -> None:
+    pod = build_pod(job(), at="convert")
+    pod["status"]["initContainerStatuses"][1]["state"] = {"waiting": {"reason": "PodInitializing"}}
+    assert read({"active": 1}, pod).pod_ip is None
+
+
+LIES: dict[str, tuple[str, int, Object | str]] = {
+    "convert says that it published": ("convert", 1, PUBLISHED),
+    "convert says so, and ends well": ("convert", 0, PUBLISHED),
+    "fetch says that it published": ("fetch", 42, PUBLISHED),
+    "publish says so, and fails": ("publish", 1, PUBLISHED),
+    "publish refuses, and ends well": ("publish", 0, REFUSED),
+    "an endless message": ("convert", 42, REFUSED | {"failure": {"message": "x" * 1025}}),
+    "a failure that says nothing": ("convert", 42, {"outcome": "Refused"}),
+    "bytes without end": ("convert", 1, "[" * 4096),
+    "a size that is no number": ("publish", 0, '{"outcome":"Published","artifact":{"uri":"x","sizeBytes":NaN}}'),
+    "a size below zero": ("publish", 0, PUBLISHED | {"artifact": ARTIFACT | {"sizeBytes": -1}}),
+    "a digest that is none": ("publish", 0, PUBLISHED | {"artifact": ARTIFACT | {"sha256": "../../etc/passwd"}}),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_a_build_cannot_know_or_may_not_say_is_not_believed(lie) -> None:
+    at, code, words = LIES[lie]
+    told = read(job_ended("Failed" if code else "Complete"), build_pod(job(), result=words, exit_code=code, at=at))
+    assert told.result is None
 
 
 def test_a_job_whose_pod_is_gone_says_why_it_failed() -> None:

@@ -26,7 +26,9 @@ from tests.render.cases import (
     manifests,
     planned,
 )
-from yolofleet.api.build import BUILD_ENV, SERVE_ENV, BuildRequest, ServeRequest
+from tests.render.test_s3_store import GRANT, S3
+from yolofleet.api.build import BUILD_ENV, PHASES, SERVE_ENV, BuildRequest, ServeRequest
+from yolofleet.api.store import GRANT_ENV, Grant
 from yolofleet.planning.plan import plan
 from yolofleet.render import engines, serving
 from yolofleet.render.meta import HASH_ANNOTATION, digest, hashed
@@ -73,10 +75,62 @@ def test_every_mount_has_its_volume_and_no_claim_is_named_twice(pod: Object) -> 
 def test_weights_on_the_stores_own_claim_are_mounted_from_it() -> None:
     job = build_job({"model": {"pvc": {"claimName": "yolofleet-engines", "path": "best.pt"}}})
     pod = job["spec"]["template"]["spec"]
-    mounts = {mount["mountPath"]: mount for mount in pod["containers"][0]["volumeMounts"]}
-    assert [v["name"] for v in pod["volumes"]] == ["store", "tmp"]
-    assert (mounts["/source"]["name"], mounts["/source"]["readOnly"]) == ("store", True)
-    assert not mounts["/store"].get("readOnly")
+    fetch, publish = mounts_of(pod, "fetch"), mounts_of(pod, "publish")
+    assert [v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v] == [
+        "yolofleet-engines"
+    ]
+    assert (fetch["/source"]["name"], fetch["/source"]["readOnly"]) == ("store", True)
+    assert fetch["/store"]["readOnly"]
+    assert not publish["/store"].get("readOnly")
+
+
+def mounts_of(pod: Object, name: str) -> dict[str, Object]:
+    """Return what a container mounts, by path."""
+    return {mount["mountPath"]: mount for mount in container_of(pod, name)["volumeMounts"]}
+
+
+def container_of(pod: Object, name: str) -> Object:
+    """Return a container of a build's pod."""
+    found: Object = next(one for one in [*pod["initContainers"], *pod["containers"]] if one["name"] == name)
+    return found
+
+
+BUILDS = [name for name in PODS if name.startswith("build")]
+S3_BUILD = engines.job(engine(), S3, GRANT)["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("pod", [*(PODS[name] for name in BUILDS), S3_BUILD], ids=[*BUILDS, "build, S3"])
+def test_who_opens_weights_holds_nothing_that_is_worth_stealing(pod: Object) -> None:
+    """No token, no variable but the request, no claim, no Secret; weights read-only; no temporary files in common."""
+    assert [one["name"] for one in [*pod["initContainers"], *pod["containers"]]] == list(PHASES)
+    convert = container_of(pod, "convert")
+    assert [variable["name"] for variable in convert["env"]] == [BUILD_ENV]
+    assert "value" in convert["env"][0]
+    assert "envFrom" not in convert
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    for mount in convert["volumeMounts"]:
+        assert "emptyDir" in volumes[mount["name"]], mount
+    assert mounts_of(pod, "convert").keys() == {"/weights", "/engine", "/tmp"}
+    assert mounts_of(pod, "convert")["/weights"]["readOnly"]
+    assert pod["automountServiceAccountToken"] is False
+    writable = {
+        name: {m["name"] for m in mounts_of(pod, name).values() if not m.get("readOnly")} & set(volumes)
+        for name in PHASES
+    }
+    assert not writable["convert"] & (writable["fetch"] | writable["publish"])
+    assert all(volume["emptyDir"] == {"sizeLimit": "8Gi"} for volume in volumes.values() if "emptyDir" in volume)
+
+
+@pytest.mark.parametrize("pod", [*(PODS[name] for name in BUILDS), S3_BUILD], ids=[*BUILDS, "build, S3"])
+def test_who_publishes_never_sees_the_weights_and_fetch_cannot_write_the_store(pod: Object) -> None:
+    publish, fetch = mounts_of(pod, "publish"), mounts_of(pod, "fetch")
+    assert [m["subPath"] for m in publish.values() if m["name"] == "weights"] == ["fetched.json"]
+    assert publish["/engine"]["readOnly"]
+    assert "/source" not in publish
+    assert all(mount.get("readOnly") for path, mount in fetch.items() if path in {"/store", "/source"})
+    told = {variable["name"]: variable["value"] for variable in container_of(pod, "fetch")["env"]}
+    if GRANT_ENV in told:
+        assert Grant.model_validate_json(told[GRANT_ENV]).files == {}
 
 
 @pytest.mark.parametrize(
@@ -140,9 +194,12 @@ def test_the_init_container_is_told_what_to_assemble() -> None:
 @pytest.mark.parametrize("asked", [{}, HTTP, PVC], ids=["builtin", "http", "pvc"])
 def test_the_build_is_told_what_to_make(asked: Object) -> None:
     view = engine(spec(**asked))
-    env = {e["name"]: e["value"] for e in build_job(asked)["spec"]["template"]["spec"]["containers"][0]["env"]}
-    request = BuildRequest.model_validate_json(env[BUILD_ENV])
-    assert (request.key, request.name, request.source) == (view.spec.key, view.name, view.spec.source)
+    for name in PHASES:
+        container = container_of(build_job(asked)["spec"]["template"]["spec"], name)
+        env = {e["name"]: e["value"] for e in container["env"]}
+        request = BuildRequest.model_validate_json(env[BUILD_ENV])
+        assert (request.key, request.name, request.source) == (view.spec.key, view.name, view.spec.source)
+        assert container["command"] == ["python3", "-m", "model_repo_builder", name]
 
 
 def test_a_build_is_never_restarted_by_kubernetes_and_its_refusal_ends_it_at_once() -> None:

@@ -31,10 +31,12 @@ def environment(container):
 def test_a_build_holds_its_grant_and_mounts_no_store() -> None:
     job = engines.job(engine(), S3, GRANT)
     pod = job["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    assert Grant.model_validate_json(environment(container)[GRANT_ENV]) == GRANT
-    assert [volume["name"] for volume in pod["volumes"]] == ["tmp"]
-    assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp"]
+    (publish,), (fetch, convert) = pod["containers"], pod["initContainers"]
+    assert Grant.model_validate_json(environment(publish)[GRANT_ENV]) == GRANT
+    assert Grant.model_validate_json(environment(fetch)[GRANT_ENV]) == GRANT.model_copy(update={"files": {}})
+    assert GRANT_ENV not in environment(convert)
+    assert all("emptyDir" in volume for volume in pod["volumes"])
+    assert [mount["mountPath"] for mount in publish["volumeMounts"]] == ["/tmp", "/fetched.json", "/engine"]
     assert job["metadata"]["annotations"] == {ATTEMPT_ANNOTATION: GRANT.attempt, REPLACES_ANNOTATION: "e" * 64}
 
 
@@ -50,7 +52,7 @@ def test_weights_on_a_claim_named_like_the_stores_are_mounted_all_the_same() -> 
         pod = engines.job(engine(spec(**source)), S3, GRANT)["spec"]["template"]["spec"]
         claims = [v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v]
         assert claims == [source["model"]["pvc"]["claimName"]]
-        assert {"name": "source", "mountPath": "/source", "readOnly": True} in pod["containers"][0]["volumeMounts"]
+        assert {"name": "source", "mountPath": "/source", "readOnly": True} in pod["initContainers"][0]["volumeMounts"]
 
 
 def test_only_the_init_container_of_a_serving_pod_sees_the_credential() -> None:

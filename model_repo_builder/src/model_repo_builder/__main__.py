@@ -1,4 +1,4 @@
-"""`build` makes an engine, `assemble` writes Triton models from one, `measure` a served one's curve."""
+"""`build` makes an engine (a pod: `fetch`, `convert`, `publish`), `assemble` serves it, `measure` tells its curve."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 import traceback
-from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from model_repo_builder import command, request, termination
-from model_repo_builder.build import Build
+from model_repo_builder.build import Build, outcome_of
 from model_repo_builder.errors import Damaged, Failed, Interrupted, Refused, clip, failure_of
-from model_repo_builder.progress import Board, Log
+from model_repo_builder.pod_build import PodBuild
+from model_repo_builder.progress import BEGINS, Board, Log
 from model_repo_builder.progress_server import serving
 from model_repo_builder.settings import Places, settings_from
 from model_repo_builder.store import FolderStore, Shelf, Store
@@ -22,6 +23,7 @@ from yolofleet.errors import SettingsError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
     from pathlib import Path
     from types import FrameType
 
@@ -31,14 +33,26 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     asked = command.parse(arguments)
     verbs = {"build": build, "assemble": assemble_model, "measure": measure_model}
-    return verbs[asked.verb](asked)
+    return verbs.get(asked.verb, in_pod)(asked)
 
 
 def build(asked: argparse.Namespace) -> int:
-    """Build, tell the result in the termination message, and return the exit code."""
+    """Build as a person asks for it, and return the exit code."""
+    return _ended(asked, partial(_built, asked), tell=_tell)
+
+
+def in_pod(asked: argparse.Namespace) -> int:
+    """Run one container of a build pod, and return the exit code."""
+    return _ended(asked, partial(_phase, asked), tell=_print)
+
+
+def _ended(
+    asked: argparse.Namespace, run: Callable[[Log], BuildResult | None], *, tell: Callable[[BuildResult], None]
+) -> int:
+    """Run, leave what came of it in the termination message, and return the exit code; None is for the next one."""
     log = Log()
     try:
-        result = _built(asked, log)
+        result = run(log)
     except Refused as error:
         result = BuildResult(outcome="Refused", failure=failure_of(error))
     except SettingsError as error:
@@ -49,31 +63,36 @@ def build(asked: argparse.Namespace) -> int:
         traceback.print_exc()
         result = _failed(f"bug in the builder: {type(error).__name__}: {error}", "report it with the pod's log")
     log.close()
+    if result is None:
+        return 0
     termination.leave(result, asked.termination_log)
-    _tell(result, by_hand=asked.model is not None)
+    tell(result)
     return termination.EXIT_CODE[result.outcome]
 
 
 def _built(asked: argparse.Namespace, log: Log) -> BuildResult:
-    by_hand = asked.model is not None
-    if by_hand:
-        wanted, source = command.build_request(asked)
-        asked.out.mkdir(parents=True, exist_ok=True)
-    else:
-        wanted, source = request.read(BuildRequest, os.environ.get(BUILD_ENV), variable=BUILD_ENV), asked.source
-    settings = settings_from(os.environ, places=Places(store=asked.out, source=source))
-    board = Board(listeners=(log.show,))
-    with ExitStack() as stack:
-        if not by_hand:
-            stack.enter_context(serving(board, port=asked.progress_port))
-        return Build(
-            request=wanted,
-            settings=settings,
-            store=_store(asked.out),
-            board=board,
-            pictures=asked.pictures,
-            optimization_level=asked.optimization_level,
-        ).run()
+    wanted, source = command.build_request(asked)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    return Build(
+        request=wanted,
+        settings=settings_from(os.environ, places=Places(store=asked.out, source=source)),
+        store=FolderStore(asked.out),
+        board=Board(listeners=(log.show,)),
+        pictures=asked.pictures,
+        optimization_level=asked.optimization_level,
+    ).run()
+
+
+def _phase(asked: argparse.Namespace, log: Log) -> BuildResult | None:
+    wanted = request.read(BuildRequest, os.environ.get(BUILD_ENV), variable=BUILD_ENV)
+    settings = settings_from(os.environ, places=command.places(asked))
+    board = Board.beginning(BEGINS[asked.verb], listeners=(log.show,))
+    made = PodBuild(request=wanted, settings=settings, board=board)
+    with serving(board, port=asked.progress_port):
+        if asked.verb == "convert":
+            return outcome_of(made.convert)
+        store = _store(asked.out)
+        return outcome_of(partial(made.fetch if asked.verb == "fetch" else made.publish, store))
 
 
 def assemble_model(asked: argparse.Namespace) -> int:
@@ -136,11 +155,14 @@ def _failed(message: str, remedy: str) -> BuildResult:
     return BuildResult(outcome="Failed", failure=Failure(message=clip(message, 1024), remedy=remedy))
 
 
-def _tell(result: BuildResult, *, by_hand: bool) -> None:
-    """Say the result: JSON for a pod's log, a sentence and the next command for a person."""
-    if not by_hand:
-        print(result.model_dump_json(by_alias=True, exclude_none=True))
-    elif result.artifact is not None:
+def _print(result: BuildResult) -> None:
+    """Say the result in a pod's log."""
+    print(result.model_dump_json(by_alias=True, exclude_none=True))
+
+
+def _tell(result: BuildResult) -> None:
+    """Say the result to a person: a sentence and the next command."""
+    if result.artifact is not None:
         folder = folder_at(result.artifact.uri)
         store, key = folder.parent, folder.name
         print(f"{result.outcome}: {folder} ({result.artifact.size_bytes / 1e6:.1f} MB)")

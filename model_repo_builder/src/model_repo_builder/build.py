@@ -1,47 +1,27 @@
-"""One build, from request to published engine: fetch → export → compare → publish, or the reason why not."""
+"""One build in one process, as a person runs it: fetch → convert → publish, or the reason why not."""
 
 from __future__ import annotations
 
-import json
 import tempfile
-from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from model_repo_builder import request
-from model_repo_builder.closed_door import closed_door
+from model_repo_builder.convert import Conversion
 from model_repo_builder.errors import Failed, Refused, failure_of
-from model_repo_builder.fetch import Fetch, Weights
-from model_repo_builder.manifest import METADATA, MODEL_FILE, FramesGraph, Manifest, TensorSpec
-from model_repo_builder.metadata import Facts, triton_metadata
-from model_repo_builder.store import DamagedError, Stored, describe
+from model_repo_builder.fetch import Fetch
+from model_repo_builder.store import DamagedError, Stored
 from yolofleet.api.build import BuildRequest, BuildResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
 
-    from model_repo_builder.compare import Comparison
-    from model_repo_builder.engine_from_onnx import Engine
-    from model_repo_builder.onnx_graph import Tensor
     from model_repo_builder.progress import Board
     from model_repo_builder.settings import Settings
     from model_repo_builder.store import Store, Writer
 
-LIBRARIES = ("yolofleet", "onnx", "onnxruntime", "numpy")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Converted:
-    """A servable ONNX file, compared already."""
-
-    facts: Facts
-    free_batch: bool
-    notes: tuple[str, ...]
-    versions: dict[str, str]
-    comparison: Comparison
-    frames: FramesGraph | None = None
-    engine: Engine | None = None
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,203 +39,73 @@ class Build:
 
     def run(self) -> BuildResult:
         """Build unless it is built already; every outcome but a bug is a result."""
-        try:
-            request.check(self.request)
-            return self._found() or self._written()
-        except Refused as error:
-            return BuildResult(outcome="Refused", failure=failure_of(error))
-        except Failed as error:
-            return BuildResult(outcome="Failed", failure=failure_of(error))
-        except OSError as error:
-            return BuildResult(outcome="Failed", failure=failure_of(broken_volume(error)))
+        return outcome_of(self._run)
+
+    def _run(self) -> BuildResult:
+        request.check(self.request)
+        request.check_device(self.request)
+        return self._found() or self._written()
 
     def _found(self) -> BuildResult | None:
-        """Return what is published already; a damaged one counts as none, and publishing replaces it."""
-        try:
-            stored = self.store.find(self.request.key)
-        except DamagedError as error:
-            self.board.tell("Fetch", 0.0, f"building again: {error}")
-            return None
-        if stored is None:
-            return None
-        self.board.tell("Publish", 1.0, "published already")
-        return result_of(stored, "Cached")
+        return found(self.store, self.request.key, self.board)
 
     def _written(self) -> BuildResult:
         with self.store.writing(self.request.key, self._waiting) as writer:
-            if found := self._found():
-                return found
+            if known := self._found():
+                return known
             with tempfile.TemporaryDirectory(dir=self.settings.places.work, prefix="yolofleet-") as scratch:
-                stored = self._publish(writer, *self._made(writer, Path(scratch)))
+                stored = self._made(writer, Path(scratch))
         self.board.tell("Publish", 1.0, "published")
         return result_of(stored, "Published")
 
     def _waiting(self) -> None:
         self.board.tell("Fetch", 0.0, "another builder writes this key; waiting for its result")
 
-    def _made(self, writer: Writer, scratch: Path) -> tuple[Weights, Converted]:
+    def _made(self, writer: Writer, scratch: Path) -> Stored:
         fetch = Fetch(settings=self.settings, folder=scratch, report=self.board.stage("Fetch"))
         weights = fetch.run(self.request.source, self.request.recipe.task)
-        target = writer.folder / MODEL_FILE["ONNXRuntime"]
-        converted = (
-            self._from_yolo(weights, scratch, target)
-            if weights.format == "PyTorch"
-            else self._from_onnx(weights, target)
-        )
-        converted = self._with_frames(target, converted)
-        for note in converted.notes:
-            self.board.tell("Compare", 1.0, note)
-        if self.request.recipe.backend == "TensorRT":
-            converted = self._compiled(target, converted)
-        return weights, converted
-
-    def _compiled(self, onnx_file: Path, converted: Converted) -> Converted:
-        """Compile the ONNX file, compare the two, and keep the engine alone."""
-        from model_repo_builder import engine_build, frames
-
-        recipe, facts = self.request.recipe, converted.facts
-        if not converted.free_batch:
-            recipe = recipe.model_copy(update={"max_batch_size": 1})
-        own = (
-            frames.own_frames(self.pictures, recipe.image_size, facts.channels)
-            if self.pictures
-            else frames.trial_frames(recipe.image_size, facts.channels)
-        )
-        asked = engine_build.Asked(
-            recipe=recipe,
-            target=self.request.target,
-            head=facts.head,
-            frames=own,
-            own_frames=bool(self.pictures),
+        conversion = Conversion(
+            request=self.request,
+            board=self.board,
+            folder=writer.folder,
+            scratch=scratch,
+            pictures=self.pictures,
             optimization_level=self.optimization_level,
         )
-        plan = onnx_file.with_name(MODEL_FILE["TensorRT"])
-        engine, seen = engine_build.write(
-            onnx_file, plan, asked, build=self.board.stage("Build"), compare=self.board.stage("Compare")
-        )
-        onnx_file.unlink()
-        self.board.tell("Compare", 1.0, seen.sentence())
-        versions = {**converted.versions, "tensorrt": engine.tensorrt_version}
-        notes = (*converted.notes, *engine.notes)
-        return replace(converted, comparison=seen, engine=engine, versions=versions, notes=notes)
-
-    def _from_yolo(self, weights: Weights, scratch: Path, target: Path) -> Converted:
-        from model_repo_builder import compare, frames, onnx_from_yolo
-
-        recipe, export = self.request.recipe, self.board.stage("Export")
-        versions = onnx_from_yolo.prepare(weights, scratch, report=export)
-        with closed_door():
-            model = onnx_from_yolo.load(weights, versions, task=recipe.task, size=recipe.image_size, report=export)
-            export(0.7, "writing ONNX")
-            model.export(target)
-            export(1.0, "ONNX written")
-            seen = compare.against(
-                model.run,
-                str(target),
-                frames.trial_frames(recipe.image_size, model.facts.channels),
-                head=model.facts.head,
-                report=self.board.stage("Compare"),
-            )
-        self.board.tell("Compare", 1.0, seen.sentence())
-        return Converted(facts=model.facts, free_batch=True, notes=(), versions=model.versions, comparison=seen)
-
-    def _from_onnx(self, weights: Weights, target: Path) -> Converted:
-        from model_repo_builder import compare, frames, onnx_from_onnx
-
-        recipe = self.request.recipe
-        model = onnx_from_onnx.convert(
-            weights, target, task=recipe.task, size=recipe.image_size, report=self.board.stage("Export")
-        )
-        seen = compare.sane(
-            str(target),
-            frames.trial_frames(recipe.image_size, model.facts.channels),
-            shapes=model.shapes,
-            one_by_one=not model.free_batch,
-            report=self.board.stage("Compare"),
-        )
-        return Converted(
-            facts=model.facts, free_batch=model.free_batch, notes=model.notes, versions={}, comparison=seen
-        )
-
-    def _with_frames(self, raw: Path, converted: Converted) -> Converted:
-        """Write the graph of frames too, where an endpoint needs it."""
-        recipe = self.request.recipe
-        if recipe.endpoints == ["Ultralytics"]:
-            return converted
-        from model_repo_builder import endpoints
-
-        graph = endpoints.write(
-            raw,
-            recipe,
-            converted.facts.head,
-            free_batch=converted.free_batch,
-            report=self.board.stage("Compare"),
-        )
-        return replace(converted, frames=graph)
-
-    def _publish(self, writer: Writer, weights: Weights, converted: Converted) -> Stored:
+        made = conversion.run(weights)
         self.board.tell("Publish", 0.2, "writing the manifest")
-        recipe = self.request.recipe
-        told = triton_metadata(converted.facts, recipe.image_size)
-        (writer.folder / METADATA).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        if (engine := converted.engine) is None:
-            inputs, outputs = labelled(writer.folder / MODEL_FILE["ONNXRuntime"], told)
-        else:
-            inputs, outputs = specs_of(engine.inputs), specs_of(engine.outputs)
-        return writer.publish(
-            Manifest(
-                key=self.request.key,
-                backend=recipe.backend,
-                max_batch_size=recipe.max_batch_size if converted.free_batch else 1,
-                files=[describe(path) for path in sorted(writer.folder.iterdir())],
-                inputs=inputs,
-                outputs=outputs,
-                metadata=json.loads(json.dumps(told)),
-                recipe=recipe,
-                provenance=self._provenance(weights, converted),
-                frames=converted.frames,
-            )
-        )
-
-    def _provenance(self, weights: Weights, converted: Converted) -> dict[str, str]:
-        return {
-            **{f"{name}Version": found for name in LIBRARIES if (found := installed(name))},
-            **{f"{name}Version": found for name, found in sorted(converted.versions.items())},
-            "builderImage": self.request.builder.image,
-            "builderVersion": self.request.builder.version,
-            "comparison": converted.comparison.sentence(),
-            "notes": "; ".join(converted.notes),
-            "source": self.request.source.identity,
-            "weightsFormat": weights.format,
-            "weightsSHA256": weights.sha256,
-        }
+        return writer.publish(made)
 
 
-def labelled(path: Path, told: dict[str, Any]) -> tuple[list[TensorSpec], list[TensorSpec]]:
-    """Write the metadata into an ONNX file; return its inputs and outputs for the manifest."""
-    from model_repo_builder import onnx_graph
+def outcome_of(run: Callable[[], R]) -> R | BuildResult:
+    """Return what a run comes to: every outcome but a bug is a result."""
+    try:
+        return run()
+    except Refused as error:
+        return BuildResult(outcome="Refused", failure=failure_of(error))
+    except Failed as error:
+        return BuildResult(outcome="Failed", failure=failure_of(error))
+    except OSError as error:
+        return BuildResult(outcome="Failed", failure=failure_of(broken_volume(error)))
 
-    model = onnx_graph.label(path, told)
-    return specs_of(onnx_graph.inputs_of(model)), specs_of(onnx_graph.outputs_of(model))
 
-
-def specs_of(tensors: Iterable[Tensor]) -> list[TensorSpec]:
-    """Return tensors as the manifest lists them."""
-    return [TensorSpec(name=tensor.name, data_type=tensor.data_type, dims=list(tensor.dims)) for tensor in tensors]
+def found(store: Store, key: str, board: Board) -> BuildResult | None:
+    """Return what is published already; a damaged one counts as none, and publishing replaces it."""
+    try:
+        stored = store.find(key)
+    except DamagedError as error:
+        board.tell("Fetch", 0.0, f"building again: {error}")
+        return None
+    if stored is None:
+        return None
+    board.tell("Publish", 1.0, "published already")
+    return result_of(stored, "Cached")
 
 
 def result_of(stored: Stored, outcome: str) -> BuildResult:
     """Return the result for a published engine."""
     weights = stored.manifest.provenance.get("weightsSHA256")
     return BuildResult.model_validate({"outcome": outcome, "artifact": stored.artifact, "weightsSHA256": weights})
-
-
-def installed(name: str) -> str | None:
-    """Return an installed distribution's version."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def broken_volume(error: OSError) -> Failed:

@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 
-from model_repo_builder.build import installed
+from model_repo_builder.convert import installed
 from model_repo_builder.errors import Refused
 from model_repo_builder.request import refusal_of
-from yolofleet.api.build import MODELS_PATH, PROGRESS_PORT, SOURCE_PATH, STORE_PATH, BuildRequest, ServeRequest
+from model_repo_builder.settings import Places
+from yolofleet.api.build import (
+    ENGINE_PATH,
+    FETCHED_PATH,
+    MODELS_PATH,
+    PROGRESS_PORT,
+    SOURCE_PATH,
+    STORE_PATH,
+    WEIGHTS_PATH,
+    BuildRequest,
+    ServeRequest,
+)
 from yolofleet.api.recipe import Backend, Builder, Endpoint, Precision, Recipe, Target, Task, engine_key, engine_name
 from yolofleet.api.sources import Source
 
@@ -20,14 +31,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TERMINATION_LOG = "/dev/termination-log"
+PHASES_DO = {
+    "fetch": "bring the weights, unopened",
+    "convert": "make an engine of the weights",
+    "publish": "bring the engine into the store",
+}
+"""The containers of a build pod; YOLOFLEET_BUILD tells each what is built."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m model_repo_builder", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    build = verbs.add_parser("build", help="make an engine and publish it (in a pod: YOLOFLEET_BUILD says what)")
-    build.add_argument("--model", help="a built-in name, a URL, or a file; without it the request is read from the pod")
+    build = verbs.add_parser("build", help="make an engine and publish it")
+    build.add_argument("--model", required=True, help="a built-in name, a URL, or a file")
     build.add_argument("--sha256", help="digest of the file behind a URL (needed), or of a local file")
     build.add_argument("--task", choices=get_args(Task), default="Detect")
     build.add_argument("--backend", choices=get_args(Backend), default="ONNXRuntime")
@@ -39,8 +56,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     build.add_argument("--endpoint", choices=get_args(Endpoint), action="append", help="repeatable (Ultralytics)")
     build.add_argument("--frames", default="RGB", metavar="FORMAT[:HxW]", help="RGB or NV12, and the cameras' own size")
     build.add_argument("--out", type=Path, help="the store's folder (default %(default)s)", default=Path(STORE_PATH))
-    build.add_argument("--source", type=Path, default=Path(SOURCE_PATH), help=argparse.SUPPRESS)
-    build.add_argument("--progress-port", type=int, default=PROGRESS_PORT, help=argparse.SUPPRESS)
     assemble = verbs.add_parser("assemble", help="write a Triton model from a published engine")
     assemble.add_argument("--key", help="the engine's key; without it the request is read from YOLOFLEET_SERVE")
     assemble.add_argument("--name", default="yolo", help="the model's name in Triton")
@@ -57,9 +72,26 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     _measure(
         verbs.add_parser("measure", help="write the curve of a model that a Triton serves (load control: explicit)")
     )
-    for verb in (build, assemble):
+    pod = [verbs.add_parser(phase, help=f"{does}: a container of a build pod") for phase, does in PHASES_DO.items()]
+    for verb in pod:
+        _in_pod(verb)
+    for verb in (build, assemble, *pod):
         verb.add_argument("--termination-log", type=Path, default=Path(TERMINATION_LOG), help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
+
+
+def _in_pod(verb: argparse.ArgumentParser) -> None:
+    told = {"out": STORE_PATH, "source": SOURCE_PATH, "weights": WEIGHTS_PATH, "fetched": FETCHED_PATH}
+    for name, path in (told | {"engine": ENGINE_PATH}).items():
+        verb.add_argument(f"--{name}", type=Path, default=Path(path), help=argparse.SUPPRESS)
+    verb.add_argument("--progress-port", type=int, default=PROGRESS_PORT, help=argparse.SUPPRESS)
+
+
+def places(asked: argparse.Namespace) -> Places:
+    """Return the folders of a build pod's container."""
+    return Places(
+        store=asked.out, source=asked.source, weights=asked.weights, fetched=asked.fetched, engine=asked.engine
+    )
 
 
 def _measure(verb: argparse.ArgumentParser) -> None:

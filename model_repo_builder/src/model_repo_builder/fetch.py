@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from model_repo_builder import builtin, engine_file
 from model_repo_builder.errors import Failed, Origin, Refused
 from model_repo_builder.http_source import Download, Fetched
-from model_repo_builder.sniff import ULTRALYTICS_ENGINE, Format, look
+from model_repo_builder.sniff import ULTRALYTICS_ENGINE, Format, glance, look
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1024 * 1024
 MIB = 1024 * 1024
+WEIGHTS = "weights"
+"""What a fetched file is called: its own name says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +48,25 @@ class Fetch:
 
     def run(self, source: Source, task: Task) -> Weights:
         """Fetch a source; refuses what is not there, not wanted, or not weights."""
+        return recognised(*self.bring(source, task))
+
+    def bring(self, source: Source, task: Task) -> tuple[Fetched, Origin]:
+        """Fetch a source and check its digest, without a look at what it is: that is for who opens it."""
         if source.builtin is not None:
             origin = Origin("spec.model.builtin", source.builtin)
-            return recognised(self._builtin(origin, task), origin)
+            return self._builtin(origin, task), origin
         if source.http is not None:
             origin = Origin("spec.model.http.url", source.http.url)
-            return recognised(self._http(source.http, origin), origin)
+            return self._http(source.http, origin), origin
         if source.pvc is not None:
             origin = Origin("spec.model.pvc.path", source.pvc.path)
-            return recognised(self._pvc(source.pvc, origin), origin)
+            return self._pvc(source.pvc, origin), origin
         raise unsupported(source)
 
     def _builtin(self, origin: Origin, task: Task) -> Fetched:
         here = builtin.bundled()
         if found := here.get(origin.value):
-            return _hashed(found, self.report)
+            return _hashed(found, self.report, copy_to=self.folder / WEIGHTS)
         released = builtin.RELEASED.get(origin.value)
         if released is None:
             raise builtin.unknown(origin.value, {*builtin.RELEASED, *here})
@@ -81,14 +87,14 @@ class Fetch:
                 f"the file has {path.stat().st_size} bytes, and {limit} are allowed",
                 "name the weights alone, or ask the administrator to raise YOLOFLEET_MAX_MODEL_MIB",
             )
-        got = _hashed(path, self.report, copy_to=self.folder / "weights")
+        got = _hashed(path, self.report, copy_to=self.folder / WEIGHTS)
         if source.sha256 is not None:
             check_digest(got, Origin("spec.model.pvc.sha256", source.sha256))
         return got
 
     def _download(self, url: str, origin: Origin) -> Fetched:
         download = Download(
-            target=self.folder / "weights",
+            target=self.folder / WEIGHTS,
             limits=self.settings.limits,
             rules=self.settings.rules,
             origin=origin,
@@ -130,27 +136,26 @@ def _neighbours(root: Path, parts: list[str]) -> str:
     return f"there is {', '.join(close)}" if close else "check claimName and path; the folder is empty or absent"
 
 
-def _hashed(path: Path, report: Report, *, copy_to: Path | None = None) -> Fetched:
+def _hashed(path: Path, report: Report, *, copy_to: Path) -> Fetched:
     """Hash a file, and copy it at the same time, so that what is used is what was hashed."""
     digest, size, total = hashlib.sha256(), 0, max(path.stat().st_size, 1)
     try:
-        with path.open("rb") as source, (copy_to or path).open("rb" if copy_to is None else "wb") as target:
+        with path.open("rb") as source, copy_to.open("wb") as target:
             while chunk := source.read(CHUNK):
                 digest.update(chunk)
                 size += len(chunk)
-                if copy_to is not None:
-                    target.write(chunk)
+                target.write(chunk)
                 report(min(size / total, 1.0), f"{size / MIB:.1f} MiB")
     except OSError as error:
         raise Failed(message=f"reading {path.name} broke: {error}", remedy="look at the volume's events") from error
-    return Fetched(copy_to or path, digest.hexdigest(), size)
+    return Fetched(copy_to, digest.hexdigest(), size)
 
 
 def check_digest(got: Fetched, told: Origin) -> None:
     """Refuse a file whose digest is not the one the user wrote; both stand in the message."""
     if got.sha256 != told.value:
         raise told.refused(
-            f"the file's sha256 is {got.sha256}; it is {look(got.path).what} of {got.size_bytes} bytes",
+            f"the file's sha256 is {got.sha256}; it is {glance(got.path)} of {got.size_bytes} bytes",
             "write that digest if this is the file you mean, else fetch the right one",
         )
 

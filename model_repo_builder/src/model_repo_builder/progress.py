@@ -26,6 +26,8 @@ SPANS: dict[Stage, tuple[int, int]] = {
     "Publish": (95, 100),
 }
 """Which part of the whole each stage is, in percent."""
+BEGINS: dict[str, Stage] = {"fetch": "Fetch", "convert": "Export", "publish": "Publish"}
+"""Where each container of a build pod begins."""
 BAR_WIDTH = 12
 QUIET_S = 2.0
 
@@ -75,6 +77,11 @@ class Board:
     listeners: tuple[Callable[[Progress], None], ...] = ()
     _latest: Progress = field(default_factory=lambda: Progress(stage="Fetch", percent=0))
     _lock: AbstractContextManager[object] = field(default_factory=threading.Lock)
+
+    @classmethod
+    def beginning(cls, stage: Stage, *, listeners: tuple[Callable[[Progress], None], ...] = ()) -> Board:
+        """Return a board whose build has come to a stage: others have done what is before it."""
+        return cls(listeners, Progress(stage=stage, percent=SPANS[stage][0]))
 
     def latest(self) -> Progress:
         """Return the latest progress."""

@@ -76,8 +76,6 @@ def check(request: BuildRequest) -> None:
         remedy="leave JPEG out of spec.endpoints",
     )
     if recipe.backend == "TensorRT":
-        from model_repo_builder import cuda_device, engine_from_onnx
-
         _refuse_unless(
             recipe.endpoints == ["Ultralytics"],
             field="spec.endpoints",
@@ -85,7 +83,6 @@ def check(request: BuildRequest) -> None:
             message="the graph of frames is not compiled into an engine yet",
             remedy="set spec.endpoints: [Ultralytics], or spec.engine.backend: ONNXRuntime",
         )
-        engine_from_onnx.ready(recipe.precision, cuda_device.look(), engine_from_onnx.installed_version())
         return
     _refuse_unless(
         recipe.precision == "FP32",
@@ -94,6 +91,14 @@ def check(request: BuildRequest) -> None:
         message="the backend ONNXRuntime runs FP32 here",
         remedy="set spec.engine.precision: FP32, or leave it out",
     )
+
+
+def check_device(request: BuildRequest) -> None:
+    """Refuse a request that this machine's GPU can't carry out."""
+    if request.recipe.backend == "TensorRT":
+        from model_repo_builder import cuda_device, engine_from_onnx
+
+        engine_from_onnx.ready(request.recipe.precision, cuda_device.look(), engine_from_onnx.installed_version())
 
 
 def _refuse_unless(condition: bool, **refusal: Any) -> None:  # noqa: FBT001 - reads as a sentence

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_repo_builder.addresses import AddressRules
-from yolofleet.api.build import MODELS_PATH, SOURCE_PATH, STORE_PATH
+from yolofleet.api.build import ENGINE_PATH, FETCHED_PATH, MODELS_PATH, SOURCE_PATH, STORE_PATH, WEIGHTS_PATH
 from yolofleet.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -34,11 +34,17 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """The folders that a builder sees; `work` is scratch space that goes with the pod (None: the system's)."""
+    """The folders that a builder sees; `work` is scratch space that goes with the pod (None: the system's).
+
+    `weights`, `fetched` (the one file of it that publish sees) and `engine` are what the containers of a pod hand on.
+    """
 
     store: Path = Path(STORE_PATH)
     source: Path = Path(SOURCE_PATH)
     models: Path = Path(MODELS_PATH)
+    weights: Path = Path(WEIGHTS_PATH)
+    fetched: Path = Path(FETCHED_PATH)
+    engine: Path = Path(ENGINE_PATH)
     work: Path | None = None
 
 

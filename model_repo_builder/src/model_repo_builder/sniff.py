@@ -48,6 +48,16 @@ class Look:
     remedy: str = ASK_PT_OR_ONNX
 
 
+def glance(path: Path) -> str:
+    """Return what the first bytes of `path` say it is; nothing is unpacked or parsed."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head.startswith(b"PK"):
+        return "a zip archive (as a .pt is)"
+    known = (what for pattern, what, _ in LOOKS if re.match(pattern, head, re.IGNORECASE | re.DOTALL))
+    return next(known, "a file" if head else "an empty file")
+
+
 def look(path: Path) -> Look:
     """Return what `path` holds."""
     with path.open("rb") as file:

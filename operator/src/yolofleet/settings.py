@@ -34,6 +34,7 @@ class BuildSettings(_Section):
 
     `version` and `tensorrt_version` go into the content key: change them, and every engine is built anew.
     `backoff_seconds` doubles with each failed attempt, up to an hour; a build is never given up, only refused.
+    `scratch_size` bounds each of a build's scratch folders on its node; a pod that needs more is evicted.
     """
 
     version: str
@@ -42,6 +43,7 @@ class BuildSettings(_Section):
     deadline_seconds: Seconds = 3600
     backoff_seconds: Seconds = 10
     resources: dict[str, dict[str, str | int]] = {"requests": {"cpu": "500m", "memory": "1Gi"}}
+    scratch_size: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}[MGT]i$")] = "8Gi"
     node_selector: dict[str, str] = {}
 
 

@@ -13,12 +13,18 @@ from yolofleet.api.recipe import BatchSize, Builder, Endpoint, Recipe, Target
 from yolofleet.api.sources import Source
 
 BUILD_ENV = "YOLOFLEET_BUILD"
-"""Environment variable of the build container: a BuildRequest as JSON."""
+"""Environment variable of a build pod's containers: a BuildRequest as JSON."""
 SERVE_ENV = "YOLOFLEET_SERVE"
 """Environment variable of the serving pod's init container: a ServeRequest as JSON."""
 STORE_PATH = "/store"
 SOURCE_PATH = "/source"
 MODELS_PATH = "/models"
+WEIGHTS_PATH, ENGINE_PATH = "/weights", "/engine"
+"""What a build pod's containers hand on: from fetch to convert, and from convert to publish."""
+FETCHED_FILE, FETCHED_PATH = "fetched.json", "/fetched.json"
+"""The one file of fetch's that publish sees, and where."""
+PHASES = ("fetch", "convert", "publish")
+"""The containers of a build pod, in this order; each is a verb of `model_repo_builder`."""
 PROGRESS_PORT = 8080
 EXIT_REFUSED = 42
 """Exit code of a build whose input can never work; the Job's podFailurePolicy ends it at once."""

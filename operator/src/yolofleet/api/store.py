@@ -19,7 +19,7 @@ CREDENTIAL_PATH = "/credential"
 ACCESS_KEY, SECRET_KEY = "accessKey", "secretKey"
 MANIFEST = "manifest.json"
 METADATA = "metadata.json"
-GRANTED_FILES = ("model.onnx", "model.plan", "frames.onnx", "frames.plan", METADATA, MANIFEST)
+GRANTED_FILES = ("model.onnx", "model.plan", "frames.onnx", "frames.plan", "gate.json", METADATA, MANIFEST)
 """What an attempt may put into its folder."""
 MAX_MANIFEST_BYTES = 16 * 1024**2
 

@@ -46,7 +46,9 @@ def held(pod: Object) -> Held:
     node = pod["spec"].get("nodeName")
     if not node or pod.get("status", {}).get("phase") in reading.ENDED:
         return ()
-    found: Counter[tuple[str, str]] = Counter()
+    found: Counter[str] = Counter()
     for limits in pod["spec"]["limits"]:
-        found.update({(node, resource): count for resource, count in reading.devices(limits).items()})
-    return tuple(found.items())
+        found.update(reading.devices(limits))
+    for limits in pod["spec"].get("initLimits", ()):  # one after the other, so the most of any of them counts
+        found |= Counter(reading.devices(limits))
+    return tuple(((node, resource), count) for resource, count in found.items())

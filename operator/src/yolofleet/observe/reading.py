@@ -281,10 +281,10 @@ def job(obj: Object, pods: list[Object], *, engine_uid: str) -> JobView:
         succeeded="Complete" in ended,
         failed=bool(failed),
         message=_job_message(failed, seen),
-        pod_ip=seen.get("podIP") if seen.get("phase") == "Running" else None,
+        pod_ip=seen.get("podIP") if any(map(_runs, _containers(seen))) else None,
         waiting=_waiting(seen),
         result=None if former else _result(seen),
-        spoke=any((c.get("state") or {}).get("terminated") for c in _containers(seen)),
+        spoke=_last_end_of(seen) is not None,
         started=_moment(status.get("startTime")),
         ended=_moment(end.get("lastTransitionTime")),
         terminating=former or "deletionTimestamp" in meta,
@@ -298,23 +298,41 @@ def _moment(told: str | None) -> datetime | None:
 
 
 def _containers(status: Object) -> list[Object]:
-    return list(status.get("containerStatuses") or [])
+    """Return the containers of a build's pod in the order in which they run."""
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
 
 
-def _result(status: Object) -> BuildResult | None:
+def _runs(container: Object) -> bool:
+    return "running" in (container.get("state") or {})
+
+
+def _last_end_of(status: Object) -> tuple[str, Object, bool] | None:
+    """Return the container whose end decides, its end, and whether that was the last one's: it alone may publish."""
+    last = status.get("containerStatuses") or []
     for container in _containers(status):
-        if ended := (container.get("state") or {}).get("terminated"):
-            try:
-                return BuildResult.model_validate_json(ended.get("message", ""))
-            except ValidationError:
-                return None
+        ended = (container.get("state") or {}).get("terminated")
+        if ended and (container in last or ended.get("exitCode") != 0):
+            return container.get("name", ""), ended, container in last
     return None
 
 
+def _result(status: Object) -> BuildResult | None:
+    """Return what a build says came of it; that it published is believed of the container that does, and can."""
+    if (end := _last_end_of(status)) is None:
+        return None
+    _, ended, last = end
+    try:
+        told = BuildResult.model_validate_json(ended.get("message") or "")
+    except ValidationError:
+        return None
+    well = last and ended.get("exitCode") == 0
+    return told if (told.artifact is not None) == well and (told.failure is None) == well else None
+
+
 def _job_message(failed: Object, status: Object) -> str:
-    for container in _containers(status):
-        if ended := (container.get("state") or {}).get("terminated"):
-            return f"the build's container ended: {ended.get('reason', '')}, exit code {ended.get('exitCode')}"
+    if (end := _last_end_of(status)) is not None:
+        name, ended, _ = end
+        return f"the build's container {name} ended: {ended.get('reason', '')}, exit code {ended.get('exitCode')}"
     return f"the build's Job failed: {failed.get('message', '')}" if failed else ""
 
 

@@ -48,6 +48,10 @@ def _target(obj: Object) -> Object:
     return {"kind": YOLODEPLOYMENT.kind, "name": told.get("name", "")} if ours else {}
 
 
+def _limits(containers: list[Object] | None) -> list[Object]:
+    return [(container.get("resources") or {}).get("limits") or {} for container in containers or []]
+
+
 def trimmed(obj: Object) -> Object:
     """Drop what nobody reads: thousands of objects stay in memory."""
     if obj.get("kind") == AUTOSCALER:
@@ -61,8 +65,10 @@ def trimmed(obj: Object) -> Object:
         kept["spec"] = {"replicas": obj["spec"].get("replicas", 1)}
     elif obj.get("kind") == "Pod":
         spec = obj["spec"]
-        resources = [(c.get("resources") or {}).get("limits") or {} for c in spec.get("containers") or []]
-        kept["spec"] = {"nodeName": spec.get("nodeName"), "limits": resources}
+        limits = {kind: _limits(spec.get(kind)) for kind in ("containers", "initContainers")}
+        kept["spec"] = {"nodeName": spec.get("nodeName"), "limits": limits["containers"]}
+        if any(limits["initContainers"]):
+            kept["spec"]["initLimits"] = limits["initContainers"]
     elif obj.get("kind") == "Node":
         kept["spec"] = {"unschedulable": obj.get("spec", {}).get("unschedulable", False)}
         status = obj.get("status") or {}

@@ -1,0 +1,205 @@
+"""From weights to a servable folder: export, compare, label; the one phase of a build that opens what was fetched."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_repo_builder.closed_door import closed_door
+from model_repo_builder.manifest import METADATA, MODEL_FILE, FramesGraph, Manifest, TensorSpec
+from model_repo_builder.metadata import Facts, triton_metadata
+from model_repo_builder.store import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from model_repo_builder.compare import Comparison
+    from model_repo_builder.engine_from_onnx import Engine
+    from model_repo_builder.fetch import Weights
+    from model_repo_builder.onnx_graph import Tensor
+    from model_repo_builder.progress import Board
+    from yolofleet.api.build import BuildRequest
+
+LIBRARIES = ("yolofleet", "onnx", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """A servable ONNX file, compared already."""
+
+    facts: Facts
+    free_batch: bool
+    notes: tuple[str, ...]
+    versions: dict[str, str]
+    comparison: Comparison
+    frames: FramesGraph | None = None
+    engine: Engine | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """One conversion into `folder`; `scratch` goes with it."""
+
+    request: BuildRequest
+    board: Board
+    folder: Path
+    scratch: Path
+    pictures: Path | None = None
+    """A folder of the user's own pictures, for the gate of an engine and its INT8 scales."""
+    optimization_level: int = 3
+    """Of TensorRT's builder: 1 builds in a third of the time."""
+
+    def run(self, weights: Weights) -> Manifest:
+        """Write all files of the engine; return the manifest that describes them."""
+        target = self.folder / MODEL_FILE["ONNXRuntime"]
+        converted = (
+            self._from_yolo(weights, target) if weights.format == "PyTorch" else self._from_onnx(weights, target)
+        )
+        converted = self._with_frames(target, converted)
+        for note in converted.notes:
+            self.board.tell("Compare", 1.0, note)
+        if self.request.recipe.backend == "TensorRT":
+            converted = self._compiled(target, converted)
+        return self._described(weights, converted)
+
+    def _compiled(self, onnx_file: Path, converted: Converted) -> Converted:
+        """Compile the ONNX file, compare the two, and keep the engine alone."""
+        from model_repo_builder import engine_build, frames
+
+        recipe, facts = self.request.recipe, converted.facts
+        if not converted.free_batch:
+            recipe = recipe.model_copy(update={"max_batch_size": 1})
+        own = (
+            frames.own_frames(self.pictures, recipe.image_size, facts.channels)
+            if self.pictures
+            else frames.trial_frames(recipe.image_size, facts.channels)
+        )
+        asked = engine_build.Asked(
+            recipe=recipe,
+            target=self.request.target,
+            head=facts.head,
+            frames=own,
+            own_frames=bool(self.pictures),
+            optimization_level=self.optimization_level,
+        )
+        plan = onnx_file.with_name(MODEL_FILE["TensorRT"])
+        engine, seen = engine_build.write(
+            onnx_file, plan, asked, build=self.board.stage("Build"), compare=self.board.stage("Compare")
+        )
+        onnx_file.unlink()
+        self.board.tell("Compare", 1.0, seen.sentence())
+        versions = {**converted.versions, "tensorrt": engine.tensorrt_version}
+        notes = (*converted.notes, *engine.notes)
+        return replace(converted, comparison=seen, engine=engine, versions=versions, notes=notes)
+
+    def _from_yolo(self, weights: Weights, target: Path) -> Converted:
+        from model_repo_builder import compare, frames, onnx_from_yolo
+
+        recipe, export = self.request.recipe, self.board.stage("Export")
+        versions = onnx_from_yolo.prepare(weights, self.scratch, report=export)
+        with closed_door():
+            model = onnx_from_yolo.load(weights, versions, task=recipe.task, size=recipe.image_size, report=export)
+            export(0.7, "writing ONNX")
+            model.export(target)
+            export(1.0, "ONNX written")
+            seen = compare.against(
+                model.run,
+                str(target),
+                frames.trial_frames(recipe.image_size, model.facts.channels),
+                head=model.facts.head,
+                report=self.board.stage("Compare"),
+            )
+        self.board.tell("Compare", 1.0, seen.sentence())
+        return Converted(facts=model.facts, free_batch=True, notes=(), versions=model.versions, comparison=seen)
+
+    def _from_onnx(self, weights: Weights, target: Path) -> Converted:
+        from model_repo_builder import compare, frames, onnx_from_onnx
+
+        recipe = self.request.recipe
+        model = onnx_from_onnx.convert(
+            weights, target, task=recipe.task, size=recipe.image_size, report=self.board.stage("Export")
+        )
+        seen = compare.sane(
+            str(target),
+            frames.trial_frames(recipe.image_size, model.facts.channels),
+            shapes=model.shapes,
+            one_by_one=not model.free_batch,
+            report=self.board.stage("Compare"),
+        )
+        return Converted(
+            facts=model.facts, free_batch=model.free_batch, notes=model.notes, versions={}, comparison=seen
+        )
+
+    def _with_frames(self, raw: Path, converted: Converted) -> Converted:
+        """Write the graph of frames too, where an endpoint needs it."""
+        recipe = self.request.recipe
+        if recipe.endpoints == ["Ultralytics"]:
+            return converted
+        from model_repo_builder import endpoints
+
+        graph = endpoints.write(
+            raw,
+            recipe,
+            converted.facts.head,
+            free_batch=converted.free_batch,
+            report=self.board.stage("Compare"),
+        )
+        return replace(converted, frames=graph)
+
+    def _described(self, weights: Weights, converted: Converted) -> Manifest:
+        recipe = self.request.recipe
+        told = triton_metadata(converted.facts, recipe.image_size)
+        (self.folder / METADATA).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if (engine := converted.engine) is None:
+            inputs, outputs = labelled(self.folder / MODEL_FILE["ONNXRuntime"], told)
+        else:
+            inputs, outputs = specs_of(engine.inputs), specs_of(engine.outputs)
+        return Manifest(
+            key=self.request.key,
+            backend=recipe.backend,
+            max_batch_size=recipe.max_batch_size if converted.free_batch else 1,
+            files=[describe(path) for path in sorted(self.folder.iterdir())],
+            inputs=inputs,
+            outputs=outputs,
+            metadata=json.loads(json.dumps(told)),
+            recipe=recipe,
+            provenance=self._provenance(weights, converted),
+            frames=converted.frames,
+        )
+
+    def _provenance(self, weights: Weights, converted: Converted) -> dict[str, str]:
+        return {
+            **{f"{name}Version": found for name in LIBRARIES if (found := installed(name))},
+            **{f"{name}Version": found for name, found in sorted(converted.versions.items())},
+            "builderImage": self.request.builder.image,
+            "builderVersion": self.request.builder.version,
+            "comparison": converted.comparison.sentence(),
+            "notes": "; ".join(converted.notes),
+            "source": self.request.source.identity,
+            "weightsFormat": weights.format,
+            "weightsSHA256": weights.sha256,
+        }
+
+
+def labelled(path: Path, told: dict[str, Any]) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    """Write the metadata into an ONNX file; return its inputs and outputs for the manifest."""
+    from model_repo_builder import onnx_graph
+
+    model = onnx_graph.label(path, told)
+    return specs_of(onnx_graph.inputs_of(model)), specs_of(onnx_graph.outputs_of(model))
+
+
+def specs_of(tensors: Iterable[Tensor]) -> list[TensorSpec]:
+    """Return tensors as the manifest lists them."""
+    return [TensorSpec(name=tensor.name, data_type=tensor.data_type, dims=list(tensor.dims)) for tensor in tensors]
+
+
+def installed(name: str) -> str | None:
+    """Return an installed distribution's version."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

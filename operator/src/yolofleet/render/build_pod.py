@@ -1,0 +1,121 @@
+"""The pod of a build: fetch, convert and publish in a row, each with what it needs and nothing that another one has.
+
+Fetch has the network and what can be read of the store, convert the weights and nothing else, publish the right to
+write: docs/adr/0010-three-containers.md.
+"""
+
+from __future__ import annotations
+
+import json
+
+from yolofleet.api.build import (
+    BUILD_ENV,
+    ENGINE_PATH,
+    FETCHED_FILE,
+    FETCHED_PATH,
+    PHASES,
+    PROGRESS_PORT,
+    SOURCE_PATH,
+    STORE_PATH,
+    WEIGHTS_PATH,
+    BuildRequest,
+)
+from yolofleet.api.store import GRANT_ENV, Grant
+from yolofleet.planning.snapshot import EngineView
+from yolofleet.render.meta import CONTAINER_SECURITY, POD_SECURITY, Object
+from yolofleet.settings import Settings
+
+
+def build_pod(view: EngineView, settings: Settings, grant: Grant | None) -> Object:
+    """Return the spec of a build's pod; with an S3 store it holds a grant, else it mounts the store's claim."""
+    fetch, convert, publish = (_container(name, view, settings) for name in PHASES)
+    fetch["env"] += _builtin_url(settings) + _granted(grant and grant.model_copy(update={"files": {}}))
+    fetch["volumeMounts"] += [_at("weights", WEIGHTS_PATH), *_source(view, settings, grant)]
+    convert["volumeMounts"] += [_at("weights", WEIGHTS_PATH, readOnly=True), _at("engine", ENGINE_PATH)]
+    publish["env"] += _granted(grant)
+    publish["volumeMounts"] += [
+        _at("weights", FETCHED_PATH, subPath=FETCHED_FILE, readOnly=True),
+        _at("engine", ENGINE_PATH, readOnly=True),
+    ]
+    if grant is None:
+        fetch["volumeMounts"].append(_at("store", STORE_PATH, readOnly=True))
+        publish["volumeMounts"].append(_at("store", STORE_PATH))
+    spec: Object = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 10,
+        "securityContext": POD_SECURITY,
+        "nodeSelector": settings.builds.node_selector,
+        "initContainers": [fetch, convert],
+        "containers": [publish],
+        "volumes": _volumes(view, settings, grant),
+    }
+    if settings.images.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in settings.images.pull_secrets]
+    return spec
+
+
+def _container(name: str, view: EngineView, settings: Settings) -> Object:
+    request = BuildRequest(
+        key=view.spec.key,
+        name=view.name,
+        source=view.spec.source,
+        recipe=view.spec.recipe,
+        target=view.spec.target,
+        builder=view.spec.builder,
+    )
+    return {
+        "name": name,
+        "image": settings.images.builder,
+        "imagePullPolicy": settings.images.pull_policy,
+        "command": ["python3", "-m", "model_repo_builder", name],
+        "env": [{"name": BUILD_ENV, "value": json.dumps(request.wire(), sort_keys=True)}],
+        "ports": [{"name": "progress", "containerPort": PROGRESS_PORT, "protocol": "TCP"}],
+        "resources": settings.builds.resources,
+        "securityContext": CONTAINER_SECURITY,
+        "terminationMessagePolicy": "File",
+        # A folder of its own: what opens weights must not lay out what publish finds.
+        "volumeMounts": [_at(f"tmp-{name}", "/tmp")],  # noqa: S108 - an emptyDir of the pod
+    }
+
+
+def _at(volume: str, path: str, **more: str | bool) -> Object:
+    return {"name": volume, "mountPath": path} | more
+
+
+def _builtin_url(settings: Settings) -> list[Object]:
+    url = settings.builds.builtin_url
+    return [{"name": "YOLOFLEET_BUILTIN_URL", "value": url}] if url else []
+
+
+def _granted(grant: Grant | None) -> list[Object]:
+    return [{"name": GRANT_ENV, "value": json.dumps(grant.wire(), sort_keys=True)}] if grant else []
+
+
+def _volumes(view: EngineView, settings: Settings, grant: Grant | None) -> list[Object]:
+    limit = {"sizeLimit": settings.builds.scratch_size}
+    scratch = ["weights", "engine", *(f"tmp-{name}" for name in PHASES)]
+    made: list[Object] = [{"name": name, "emptyDir": limit} for name in scratch]
+    if grant is None:
+        made.append({"name": "store", "persistentVolumeClaim": {"claimName": settings.store.claim_name}})
+    pvc = view.spec.source.pvc
+    if pvc is not None and _source_volume(view, settings, grant) == "source":
+        made.append({"name": "source", "persistentVolumeClaim": {"claimName": pvc.claim_name}})
+    return made
+
+
+def _source(view: EngineView, settings: Settings, grant: Grant | None) -> list[Object]:
+    volume = _source_volume(view, settings, grant)
+    return [_at(volume, SOURCE_PATH, readOnly=True)] if volume else []
+
+
+def _source_volume(view: EngineView, settings: Settings, grant: Grant | None) -> str:
+    """Return the volume that holds the weights, "" where they are not on a claim.
+
+    A claim that is named twice in one pod is mounted once: read-only for one would be read-only for both.
+    """
+    pvc = view.spec.source.pvc
+    if pvc is None:
+        return ""
+    return "store" if grant is None and pvc.claim_name == settings.store.claim_name else "source"
