@@ -27,11 +27,12 @@ from tests.render.cases import (
     planned,
 )
 from tests.render.test_s3_store import GRANT, S3
-from yolofleet.api.build import BUILD_ENV, PHASES, SERVE_ENV, BuildRequest, ServeRequest
+from yolofleet.api.build import BUILD_ENV, PHASES, SERVE_ENV, BuildRequest, BuildSlice, ServeRequest
 from yolofleet.api.store import GRANT_ENV, Grant
+from yolofleet.planning.build_slices import Given, Shelf, shelf_of
 from yolofleet.planning.plan import plan
 from yolofleet.render import engines, serving
-from yolofleet.render.meta import HASH_ANNOTATION, digest, hashed
+from yolofleet.render.meta import HASH_ANNOTATION, SLICE_ANNOTATION, digest, hashed
 
 PODS: dict[str, Object] = {
     "serving": manifests()["Deployment"]["spec"]["template"]["spec"],
@@ -200,6 +201,36 @@ def test_the_build_is_told_what_to_make(asked: Object) -> None:
         request = BuildRequest.model_validate_json(env[BUILD_ENV])
         assert (request.key, request.name, request.source) == (view.spec.key, view.name, view.spec.source)
         assert container["command"] == ["python3", "-m", "model_repo_builder", name]
+
+
+def slice_given() -> Given:
+    """Return one of seven slices of the MIG node."""
+    (stock,) = [one for one in shelf_of(snapshot(nodes=(MIG_NODE,))).stocks if one.resource == MIG]
+    told, _ = Shelf((stock,)).give(stock.target, frozenset({stock.pool}))
+    assert isinstance(told, Given)
+    return told
+
+
+def test_a_build_that_was_given_a_slice_asks_for_it_in_convert_alone_and_goes_where_it_is() -> None:
+    job = engines.job(engine(), OWN_SETTINGS, None, slice_given())
+    pod = job["spec"]["template"]["spec"]
+    asked = {
+        name: {key for side in container_of(pod, name)["resources"].values() for key in side if "nvidia" in key}
+        for name in PHASES
+    }
+    assert asked == {"fetch": set(), "convert": {MIG}, "publish": set()}
+    assert container_of(pod, "convert")["resources"]["limits"][MIG] == 1
+    (term,) = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term["matchExpressions"][0]["values"] == [H100]
+    assert pod["nodeSelector"] == {}, "not that of builds without a slice"
+    assert pod["runtimeClassName"] == "other"
+    assert {one["key"] for one in pod["tolerations"]} == {"nvidia.com/gpu"}
+    assert BuildSlice.model_validate_json(job["metadata"]["annotations"][SLICE_ANNOTATION]).way == "Free"
+    assert violations(pod) == []
+
+
+def test_a_build_without_a_slice_asks_for_none() -> None:
+    assert "nvidia" not in json.dumps(build_job())
 
 
 def test_a_build_is_never_restarted_by_kubernetes_and_its_refusal_ends_it_at_once() -> None:

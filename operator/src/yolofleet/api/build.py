@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from yolofleet.api.base import SHA256, ApiModel, text
+from yolofleet.api.base import SHA256, ApiModel, Name, ObjectName, Profile, text
 from yolofleet.api.curve import Curve
 from yolofleet.api.endpoints import Postprocess
 from yolofleet.api.recipe import BatchSize, Builder, Endpoint, Recipe, Target
@@ -90,6 +90,23 @@ class BuildResult(ApiModel):
     artifact: Artifact | None = None
     weights_sha256: SHA256 | None = Field(default=None, alias="weightsSHA256")
     failure: Failure | None = None
+
+
+class LenderRef(ApiModel):
+    """A YoloDeployment that gives up a replica for the time of a build."""
+
+    namespace: Name
+    name: Name
+
+
+class BuildSlice(ApiModel):
+    """How a build came by its slice; an annotation of its Job, so that a restart forgets no loan."""
+
+    way: Literal["Free", "Reserved", "Borrowed"]
+    pool: ObjectName
+    profile: Profile
+    resource: Annotated[str, text(128, r"^nvidia\.com/[A-Za-z0-9.-]+$")]
+    lender: LenderRef | None = None
 
 
 class Progress(ApiModel):

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     ENGINE_READY = "EngineReady"
     BUILDING = "Building"
     WAITING_FOR_BUILD = "WaitingForBuild"
+    WAITING_FOR_BUILD_SLICE = "WaitingForBuildSlice"
     BUILD_FAILED = "BuildFailed"
     BUILD_REFUSED = "BuildRefused"
     NOT_SUPPORTED = "NotSupported"

@@ -8,6 +8,7 @@ TO_DO = {
     "Suspended": "set spec.suspend to false to serve again",
     "Building": "wait: `kubectl get yeng` shows stage and percent",
     "WaitingForBuild": "wait, or raise builds.maxConcurrent of MigPool default, or free a slice",
+    "WaitingForBuildSlice": "wait, free a slice, reserve one for builds in the MigPool, or lower scaling.minReplicas",
     "WaitingForEngine": WAIT,
     "Loading": WAIT,
     "RollingOut": WAIT,

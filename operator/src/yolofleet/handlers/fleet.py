@@ -29,7 +29,7 @@ from yolofleet.observe.reflector import reflect, relist
 from yolofleet.observe.resources import CHILDREN, FOREIGN, MIGPOOL, OWN, YOLODEPLOYMENT, YOLOENGINE
 from yolofleet.observe.snapshot import Observer
 from yolofleet.planning.plan import Plan, plan
-from yolofleet.planning.snapshot import Policy, Refusal
+from yolofleet.planning.snapshot import Policy, Refusal, Snapshot
 from yolofleet.render.store import address
 from yolofleet.render.writes import Target, writes
 from yolofleet.settings import Settings
@@ -99,6 +99,7 @@ class Fleet:
         self._store = StoreKeeper(settings)
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
+        self._loans: dict[tuple[str, str], int] = {}
         self._versions: dict[tuple[str, str | None], str] = {}
 
     @property
@@ -138,7 +139,7 @@ class Fleet:
             tasks.create_task(self._follower.run(self._kube))
             tasks.create_task(Sweeper(self._settings, self.cache, self._store).run())
             if not self._settings.watch_namespaces:  # else its rights end before other people's pods
-                tasks.create_task(self._neighbours.run(self._kube, needed=lambda: bool(self._observer.curves)))
+                tasks.create_task(self._neighbours.run(self._kube, needed=self._observer.weighs_slices))
 
     async def _passes(self) -> None:
         while True:
@@ -176,10 +177,17 @@ class Fleet:
         decided, grants = await self._store.granted(plan(await self._store.looked(snapshot)), now)
         wanted = writes(decided, unreadable, settings=self._settings, now=now, grants=grants)
         outcome = await self._writer.carry_out(wanted)
+        self._lend(snapshot)
         self._remember(decided, outcome, now)
         self._count(decided, outcome, now)
         self._follow(keys, decided, now)
         return outcome
+
+    def _lend(self, snapshot: Snapshot) -> None:
+        """Wake the deployments that have lent a slice to a build, or got it back."""
+        changed = {name for name, _ in snapshot.loans.items() ^ self._loans.items()}
+        self._loans = dict(snapshot.loans)
+        self.cache.dirty.add(*(Key("YoloDeployment", *name) for name in changed))
 
     def _follow(self, keys: frozenset[Key], decided: Plan, now: datetime) -> None:
         """Keep what the decisions on replicas leave to the next ones, and wake those that wait for a moment."""

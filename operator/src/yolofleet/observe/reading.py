@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from yolofleet.api.base import ApiModel
-from yolofleet.api.build import BuildResult, Failure, Progress, ServeFailure
+from yolofleet.api.build import BuildResult, BuildSlice, Failure, Progress, ServeFailure
 from yolofleet.api.conditions import Condition
 from yolofleet.api.migpool import MigPoolSpec, MigPoolStatus
 from yolofleet.api.serving import amount
@@ -36,6 +36,7 @@ from yolofleet.render.meta import (
     PROFILE_ANNOTATION,
     PROFILE_LABEL,
     REPLACES_ANNOTATION,
+    SLICE_ANNOTATION,
     SURGE_ANNOTATION,
     TEMPLATE_ANNOTATION,
 )
@@ -290,7 +291,16 @@ def job(obj: Object, pods: list[Object], *, engine_uid: str) -> JobView:
         terminating=former or "deletionTimestamp" in meta,
         attempt=(meta.get("annotations") or {}).get(ATTEMPT_ANNOTATION),
         replaces=(meta.get("annotations") or {}).get(REPLACES_ANNOTATION),
+        slice=_slice(meta),
+        unplaced=not end and not ((newest or {}).get("spec") or {}).get("nodeName"),
     )
+
+
+def _slice(meta: Object) -> BuildSlice | None:
+    try:
+        return BuildSlice.model_validate_json((meta.get("annotations") or {}).get(SLICE_ANNOTATION, ""))
+    except ValidationError:
+        return None
 
 
 def _moment(told: str | None) -> datetime | None:

@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from yolofleet.api.build import Progress
+from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.observe import reading
 from yolofleet.observe.cache import TARGET, Cache, Key
 from yolofleet.observe.devices import Devices
 from yolofleet.observe.resources import AUTOSCALER
+from yolofleet.planning.build_slices import lender_of, needs_slice
 from yolofleet.planning.curves import Curves, told_by
 from yolofleet.planning.memory import Memory, stands
 from yolofleet.planning.mending import as_stored
@@ -25,6 +27,7 @@ from yolofleet.planning.signals import Signals
 from yolofleet.planning.snapshot import (
     DeploymentView,
     EngineView,
+    Lender,
     NodeView,
     Policy,
     PoolView,
@@ -57,6 +60,7 @@ class Observer:
         self._told: set[Key] = set()
         self._unreadable: dict[Key, UnreadableView] = {}
         self._memories: dict[Key, Memory] = {}
+        self.wanting: list[EngineView] = []
         self.curves = Curves()
         self.signals: Callable[[DeploymentView], Signals | None] = lambda _view: None
         self.foreign: Callable[[], Mapping[tuple[str, str], int]] = dict
@@ -68,6 +72,9 @@ class Observer:
         nodes, pools = self._nodes_and_pools()
         due = tuple(sorted((key.namespace, key.name) for key in keys if key.kind == "YoloEngine"))
         running = [view for view in engines.values() if view.job is not None and view.job.active]
+        turns = [engines[name] for name in due if name in engines]
+        self.wanting = [view for view in turns if needs_slice(view)]
+        loans = loans_of(running)
         snapshot = Snapshot(
             taken_at=now,
             policy=self._policy,
@@ -80,10 +87,31 @@ class Observer:
             pools_due=any(key.kind in ("MigPool", "Node", "YoloDeployment") for key in keys) and bool(pools),
             builds_running=len(running),
             devices_used=self._devices.used(),
-            devices_foreign=self.foreign() if self.curves else {},
+            devices_foreign=self.foreign() if self.curves or self.wanting else {},
             curves=self.curves,
+            lenders=self._lenders(loans, now) if self.wanting else (),
+            loans=loans,
+            engine_pools={(view.namespace, view.name): self._pools_of(view) for view in self.wanting},
         )
         return snapshot, tuple(self._unreadable[key] for key in sorted(keys) if key in self._unreadable)
+
+    def _lenders(self, loans: Mapping[Name, int], now: datetime) -> tuple[Lender, ...]:
+        """Return the deployments that may lend a slice to a build: those of which one has more than one replica."""
+        several = {
+            Key("YoloDeployment", key.namespace, obj["metadata"].get("labels", {}).get(DEPLOYMENT_LABEL, ""))
+            for key, obj in self._cache.all("Deployment").items()
+            if obj["spec"]["replicas"] > 1
+        }
+        views = [view for key in sorted(several) if (view := self._deployment(key)) is not None]
+        found = [lender_of(view, lent=loans.get((view.namespace, view.name), 0), now=now) for view in views]
+        return tuple(lender for lender in found if lender is not None)
+
+    def _pools_of(self, view: EngineView) -> frozenset[str]:
+        """Return the pools that the owners of an engine serve from."""
+        keys = [Key("YoloDeployment", view.namespace, owner.name) for owner in view.owners]
+        specs = [obj["spec"] for key in keys if (obj := self._cache.get(key)) is not None]
+        refs = [(spec.get("placement") or {}).get("poolRef") or {} for spec in specs]
+        return frozenset(ref.get("name", DEFAULT_POOL) for ref in refs)
 
     def hear(self, key: Key, told: Progress) -> bool:
         """Take what a build says of itself; False when it is no news."""
@@ -121,6 +149,10 @@ class Observer:
         """Forget what was kept of an object that is gone."""
         self._memories.pop(key, None)
         self._refusals.pop(key, None)
+
+    def weighs_slices(self) -> bool:
+        """Tell whether decisions depend on which slices are free."""
+        return bool(self.curves) or bool(self.wanting)
 
     def slices(self) -> tuple[SliceUse, ...]:
         """Return what all nodes offer, and how much of it this fleet and others hold."""
@@ -233,6 +265,12 @@ class Observer:
 
     def _by_owner(self, deployments: list[DeploymentView]) -> dict[str, tuple[Name, ...]]:
         return {d.uid: tuple((key.namespace, key.name) for key in self._cache.owned(d.uid)) for d in deployments}
+
+
+def loans_of(building: list[EngineView]) -> Mapping[Name, int]:
+    """Count the slices that deployments have lent to builds which run."""
+    lenders = [view.job.slice.lender for view in building if view.job is not None and view.job.slice is not None]
+    return Counter((lender.namespace, lender.name) for lender in lenders if lender is not None)
 
 
 def _unreadable(key: Key, obj: Object, error: Exception) -> UnreadableView:

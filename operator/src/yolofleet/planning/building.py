@@ -9,12 +9,15 @@ from yolofleet.api.build import Failure
 from yolofleet.api.conditions import Reason
 from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.planning import mending
+from yolofleet.planning.build_slices import Given, NotYet
 from yolofleet.planning.snapshot import EngineView, JobView, Policy
 
 MAX_BACKOFF_S = 3600
 QUEUE_RECHECK_S = 15
 LAST_WORDS_S = 10
 """Jobs and pods are watched apart: so long a Job's end waits for what its pod says of it."""
+SLICE_WAIT_S = 300
+"""A build whose slice somebody else was faster to take gives back what was lent to it, and asks anew."""
 WAITING = "waiting: "
 TRY_AGAIN = "delete the YoloEngine to have it built anew"
 
@@ -23,7 +26,7 @@ TRY_AGAIN = "delete the YoloEngine to have it built anew"
 class EnginePlan:
     """What is to be done for one engine: start its Job or remove it, its next status, when to look again.
 
-    `ready` is the status, reason and message of its condition Ready.
+    `ready` is the status, reason and message of its condition Ready, `slice` what a build that starts is made on.
     """
 
     view: EngineView
@@ -34,6 +37,7 @@ class EnginePlan:
     start: bool = False
     remove_job: bool = False
     due: datetime | None = None
+    slice: Given | None = None
 
 
 def step(view: EngineView, *, policy: Policy, now: datetime, free_builds: int) -> EnginePlan:
@@ -50,7 +54,30 @@ def step(view: EngineView, *, policy: Policy, now: datetime, free_builds: int) -
         return replace(_running(view, job, step_percent=policy.progress_step_percent), due=due)
     if job.failed or job.succeeded or job.result is not None:
         return _failed(view, job, policy=policy, now=now)
-    return _running(view, job, step_percent=policy.progress_step_percent)
+    running, due = _running(view, job, step_percent=policy.progress_step_percent), _slice_due(job)
+    return _given_up(view, job) if due is not None and now >= due else replace(running, due=due)
+
+
+def on_slice(planned: EnginePlan, given: Given | NotYet, now: datetime) -> EnginePlan:
+    """Return the plan of a build that is to start with its slice, or why it waits for one."""
+    if isinstance(given, Given):
+        return replace(planned, slice=given, message=f"build started on {given.why}")
+    due = now + timedelta(seconds=QUEUE_RECHECK_S)
+    return _held(planned.view, Reason.WAITING_FOR_BUILD_SLICE, given.why, due=due)
+
+
+def _slice_due(job: JobView) -> datetime | None:
+    """Return until when a build may wait for the slice that it was promised."""
+    if job.slice is None or not job.unplaced or job.started is None:
+        return None
+    return job.started + timedelta(seconds=SLICE_WAIT_S)
+
+
+def _given_up(view: EngineView, job: JobView) -> EnginePlan:
+    told = f"the slice that it was promised went to somebody else ({job.waiting}); it asks for one anew"
+    status = view.status.model_copy(update={"stage": None, "progress_percent": 0, "message": ""})
+    plan = _held(replace(view, status=status), Reason.WAITING_FOR_BUILD_SLICE, told)
+    return replace(plan, view=view, remove_job=True)
 
 
 def _last_words_due(job: JobView) -> datetime | None:

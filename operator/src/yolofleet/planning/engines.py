@@ -13,6 +13,7 @@ from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
 from yolofleet.planning.curves import recipe_from
 from yolofleet.planning.placing import Choice
+from yolofleet.planning.profiles import GPU_RESOURCE, WHOLE
 from yolofleet.planning.snapshot import DeploymentView, EngineView
 
 SUPPORTED_SOURCES = ("builtin", "http", "pvc")
@@ -76,7 +77,16 @@ def target_of(spec: YoloDeploymentSpec, choice: Choice, labels: Mapping[str, str
     """Return the hardware to compile for, read from the node's labels; None where the backend does not care."""
     if spec.engine.backend == "ONNXRuntime":
         return None
-    prefix = "nvidia.com/gpu" if choice.profile == "gpu" or choice.resource == "nvidia.com/gpu" else choice.resource
+    found = target_in(labels, choice.resource, choice.profile)
+    if isinstance(found, Target):
+        return found
+    told = f"node labels {', '.join(found)} are missing; run NVIDIA's GPU feature discovery on the nodes"
+    return Verdict(ok=False, reason=Reason.NO_MATCHING_PROFILE, message=told)
+
+
+def target_in(labels: Mapping[str, str], resource: str, profile: str) -> Target | tuple[str, ...]:
+    """Return what a node's labels say of one kind of its slices, or which labels are missing."""
+    prefix = GPU_RESOURCE if profile == WHOLE else resource
     asked = {
         "major": "nvidia.com/gpu.compute.major",
         "minor": "nvidia.com/gpu.compute.minor",
@@ -84,9 +94,8 @@ def target_of(spec: YoloDeploymentSpec, choice: Choice, labels: Mapping[str, str
         "memory": f"{prefix}.memory",
     }
     seen = {key: labels.get(label, "") for key, label in asked.items()}
-    if missing := [asked[key] for key, value in seen.items() if not value.isdigit()]:
-        told = f"node labels {', '.join(missing)} are missing; run NVIDIA's GPU feature discovery on the nodes"
-        return Verdict(ok=False, reason=Reason.NO_MATCHING_PROFILE, message=told)
+    if missing := tuple(asked[key] for key, value in seen.items() if not value.isdigit()):
+        return missing
     return Target(
         compute_capability=f"{seen['major']}.{seen['minor']}",
         sm_count=int(seen["sms"]),
@@ -109,6 +118,10 @@ def verdict(engine: EngineView | None, *, name: str) -> Verdict:
     status = engine.status
     if status.artifact is not None:
         return Verdict(ok=True, reason=Reason.ENGINE_READY, message=f"YoloEngine {name} is published")
+    ready = next((c for c in status.conditions if c.type == "Ready"), None)
+    if ready is not None and ready.reason == Reason.WAITING_FOR_BUILD_SLICE:
+        told = f"YoloEngine {name} waits for a slice to be built on: {ready.message}"
+        return Verdict(ok=False, reason=Reason.WAITING_FOR_BUILD_SLICE, message=told)
     if status.failure is not None:
         return _failed(engine, status)
     if status.stage is None:

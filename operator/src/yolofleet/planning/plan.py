@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.recipe import Endpoint, Target
 from yolofleet.planning import mending
-from yolofleet.planning.building import EnginePlan, step
+from yolofleet.planning.build_slices import Shelf, shelf_of
+from yolofleet.planning.building import EnginePlan, on_slice, step
 from yolofleet.planning.capacity import Capacity
 from yolofleet.planning.engines import Verdict, Wish, served_endpoints, target_of, unsupported, verdict, wish
 from yolofleet.planning.fitting import Room, Worths
@@ -15,7 +16,7 @@ from yolofleet.planning.judging import Judgement, judge
 from yolofleet.planning.placing import Choice, Market, NoChoice, choose, market
 from yolofleet.planning.pools import PoolPlan, pool_plans
 from yolofleet.planning.profiles import slug
-from yolofleet.planning.scaling import Desired, decide
+from yolofleet.planning.scaling import Desired, decide, floor_of
 from yolofleet.planning.snapshot import DeploymentView, EngineView, GroupView, Owner, PoolView, Snapshot
 
 DEFAULT_CONCURRENT_BUILDS = 4
@@ -106,8 +107,9 @@ def plan_deployment(
     measured = worths.capacity(view, profile, choice.products if isinstance(choice, Choice) else ())
     wanted = decide(view, profile=profile, measured=measured, now=snapshot.taken_at, stale_s=snapshot.policy.stale_s)
     state = verdict(engine, name=asked.name) if isinstance(asked, Wish) else asked
-    groups, kept = _groups(view, choice, wanted, engine if state.ok else None, snapshot)
-    judgement = judge(view, choice=choice, engine=state, wanted=wanted, engine_name=getattr(asked, "name", None))
+    running = _less_lent(view, wanted, snapshot)
+    groups, kept = _groups(view, choice, running, engine if state.ok else None, snapshot)
+    judgement = judge(view, choice=choice, engine=state, wanted=running, engine_name=getattr(asked, "name", None))
     return DeploymentPlan(
         view=view,
         desired=wanted,
@@ -119,6 +121,16 @@ def plan_deployment(
         measured=measured,
         endpoints=served_endpoints(view, snapshot.engines),
     )
+
+
+def _less_lent(view: DeploymentView, wanted: Desired, snapshot: Snapshot) -> Desired:
+    """Return the decision without the replicas that are lent to builds; never below the floor, whatever was lent."""
+    lent = snapshot.loans.get((view.namespace, view.name), 0)
+    replicas = max(wanted.replicas - lent, min(wanted.replicas, floor_of(view, snapshot.taken_at))) if lent else 0
+    if not lent or replicas == wanted.replicas:
+        return wanted
+    told = f"{wanted.message}; {wanted.replicas - replicas} lent to a build until it ends"
+    return replace(wanted, replicas=replicas, message=told)
 
 
 def _asked(view: DeploymentView, choice: Choice | NoChoice, snapshot: Snapshot) -> Wish | Verdict:
@@ -220,11 +232,16 @@ def plan_engines(snapshot: Snapshot) -> tuple[EnginePlan, ...]:
     free = concurrent_builds(snapshot.pools) - snapshot.builds_running
     damaged = mending.reports(snapshot.deployments)
     planned = []
+    shelf: Shelf | None = None
     for key in sorted({*snapshot.engines_due, *damaged}):
         if (view := snapshot.engines.get(key)) is None or not view.owners:
             continue
         view = replace(view, damage=damaged.get(key))
         made = step(view, policy=snapshot.policy, now=snapshot.taken_at, free_builds=free)
+        if made.start and view.spec.target is not None:
+            pools = snapshot.engine_pools.get(key, frozenset({DEFAULT_POOL}))
+            given, shelf = (shelf or shelf_of(snapshot)).give(view.spec.target, pools)
+            made = on_slice(made, given, snapshot.taken_at)
         free -= 1 if made.start else 0
         planned.append(made)
     return tuple(planned)

@@ -105,6 +105,14 @@ def decide(view: DeploymentView, *, profile: str, measured: Capacity | None, now
     return _explained(view, settled_memory, need, _Facts(figures, capacity, memory.base, now, stale_s, least, floor))
 
 
+def floor_of(view: DeploymentView, now: datetime) -> int:
+    """Return what a deployment is never below, whatever is asked of it: a loan to a build least of all."""
+    scaling = view.spec.scaling
+    if scaling.mode == "External":
+        return view.spec.replicas
+    return max(scaling.min_replicas, schedules.floor(scaling.schedules, now, lead_s=start_s_of(view)).replicas)
+
+
 def _learnt(view: DeploymentView, known: Forecast | None, capacity: Capacity | None, now: datetime) -> Forecast | None:
     if view.spec.scaling.overload_cost_seconds is None:
         return None

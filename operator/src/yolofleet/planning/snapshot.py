@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from yolofleet.api.build import Artifact, BuildResult, Failure, Progress
+from yolofleet.api.build import Artifact, BuildResult, BuildSlice, Failure, Progress
 from yolofleet.api.conditions import Condition
 from yolofleet.api.migpool import MigPoolSpec
 from yolofleet.api.recipe import Builder
@@ -61,6 +61,7 @@ class JobView:
     before its pod's last words. `terminating` Jobs are on their way out, and their name is not free yet. With an
     S3 store `attempt` is the Job's folder there, `replaces` the digest of the manifest that stood there at its start.
     What a `spent` one made is not in the store, or not whole any more.
+    `slice` is how it came by a slice, None of a build that takes none; `unplaced` that its pod has no node.
     """
 
     uid: str
@@ -77,6 +78,8 @@ class JobView:
     terminating: bool = False
     attempt: str | None = None
     replaces: str | None = None
+    slice: BuildSlice | None = None
+    unplaced: bool = False
     spent: bool = False
 
 
@@ -111,6 +114,28 @@ class EngineView:
     def artifact(self) -> Artifact | None:
         """Return what is published, None before it is."""
         return self.status.artifact
+
+
+@dataclass(frozen=True)
+class Lender:
+    """A deployment that could give up a replica for a while: one pool, one kind of slice, all replicas ready.
+
+    `replicas` is what it is to have or has, whichever is less; `lent` of them are with builds already.
+    """
+
+    namespace: str
+    name: str
+    pool: str
+    profile: str
+    product: str
+    replicas: int
+    floor: int
+    lent: int = 0
+
+    @property
+    def spare(self) -> int:
+        """What it could lend and still have its floor."""
+        return max(0, self.replicas - self.lent - self.floor)
 
 
 @dataclass(frozen=True)
@@ -201,7 +226,9 @@ class Snapshot:
     """The world at `taken_at`: the deployments and engines whose turn it is, and all nodes and pools.
 
     `devices_used` counts, by node and resource, the devices that this fleet's own pods hold, `devices_foreign` those
-    of other people's pods, as far as they are seen; `curves` is what engines are worth, by recipe.
+    of other people's pods, as far as they are seen; `curves` is what engines are worth, by recipe. `loans` is what
+    deployments have lent to builds; `lenders` and `engine_pools` (those that its owners name) are there for engines
+    that need a slice to be built on.
     """
 
     taken_at: datetime
@@ -214,6 +241,9 @@ class Snapshot:
     engines_due: tuple[tuple[str, str], ...] = ()
     pools_due: bool = False
     builds_running: int = 0
+    lenders: tuple[Lender, ...] = ()
+    loans: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    engine_pools: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     devices_used: Mapping[tuple[str, str], int] = field(default_factory=dict)
     devices_foreign: Mapping[tuple[str, str], int] = field(default_factory=dict)
     curves: Curves = field(default_factory=Curves)

@@ -21,12 +21,13 @@ from yolofleet.api.build import (
     BuildRequest,
 )
 from yolofleet.api.store import GRANT_ENV, Grant
+from yolofleet.planning.build_slices import Given, Stock
 from yolofleet.planning.snapshot import EngineView
-from yolofleet.render.meta import CONTAINER_SECURITY, POD_SECURITY, Object
+from yolofleet.render.meta import CONTAINER_SECURITY, POD_SECURITY, Object, on_products
 from yolofleet.settings import Settings
 
 
-def build_pod(view: EngineView, settings: Settings, grant: Grant | None) -> Object:
+def build_pod(view: EngineView, settings: Settings, grant: Grant | None, given: Given | None = None) -> Object:
     """Return the spec of a build's pod; with an S3 store it holds a grant, else it mounts the store's claim."""
     fetch, convert, publish = (_container(name, view, settings) for name in PHASES)
     fetch["env"] += _builtin_url(settings) + _granted(grant and grant.model_copy(update={"files": {}}))
@@ -51,9 +52,28 @@ def build_pod(view: EngineView, settings: Settings, grant: Grant | None) -> Obje
         "containers": [publish],
         "volumes": _volumes(view, settings, grant),
     }
+    if given is not None:
+        convert["resources"] = _with_slice(settings.builds.resources, given.taken.resource)
+        spec |= _placed(given.stock, settings)
     if settings.images.pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in settings.images.pull_secrets]
     return spec
+
+
+def _with_slice(base: Object, resource: str) -> Object:
+    return base | {side: {**base.get(side, {}), resource: 1} for side in ("requests", "limits")}
+
+
+def _placed(stock: Stock, settings: Settings) -> Object:
+    """Return what brings a pod to the slice it was given: the pool's nodes, in place of those of builds without one."""
+    runtime_class = settings.serving.runtime_class_name
+    told: Object = {
+        "nodeSelector": dict(stock.node_selector),
+        "tolerations": settings.serving.gpu_tolerations,
+        "runtimeClassName": runtime_class,
+        "affinity": on_products(stock.product_labels) if stock.product_labels else None,
+    }
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def _container(name: str, view: EngineView, settings: Settings) -> Object:

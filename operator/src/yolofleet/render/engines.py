@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from yolofleet.api import API_VERSION
 from yolofleet.api.build import EXIT_REFUSED
 from yolofleet.api.store import Grant
+from yolofleet.planning.build_slices import Given
 from yolofleet.planning.plan import EngineOwners
 from yolofleet.planning.snapshot import EngineView
 from yolofleet.render.build_pod import build_pod
@@ -14,6 +17,7 @@ from yolofleet.render.meta import (
     MANAGED_BY,
     MANAGER,
     REPLACES_ANNOTATION,
+    SLICE_ANNOTATION,
     Object,
     hashed,
     owned_by_engine,
@@ -55,7 +59,7 @@ def claim(namespace: str, settings: Settings) -> Object:
     }
 
 
-def job(view: EngineView, settings: Settings, grant: Grant | None = None) -> Object:
+def job(view: EngineView, settings: Settings, grant: Grant | None = None, given: Given | None = None) -> Object:
     """Return the build Job; its name is the key's, so that a second one cannot be (409)."""
     labels = {MANAGED_BY: MANAGER, ENGINE_LABEL: view.name, "app.kubernetes.io/name": "engine-build"}
     refused = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [EXIT_REFUSED]}}
@@ -66,7 +70,7 @@ def job(view: EngineView, settings: Settings, grant: Grant | None = None) -> Obj
             "name": view.name,
             "namespace": view.namespace,
             "labels": labels,
-            **_attempt(grant),
+            **_annotations(grant, given),
             "ownerReferences": owned_by_engine(view),
         },
         "spec": {
@@ -74,13 +78,16 @@ def job(view: EngineView, settings: Settings, grant: Grant | None = None) -> Obj
             "activeDeadlineSeconds": settings.builds.deadline_seconds,
             "ttlSecondsAfterFinished": FINISHED_TTL_S,
             "podFailurePolicy": {"rules": [refused]},
-            "template": {"metadata": {"labels": labels}, "spec": build_pod(view, settings, grant)},
+            "template": {"metadata": {"labels": labels}, "spec": build_pod(view, settings, grant, given)},
         },
     }
 
 
-def _attempt(grant: Grant | None) -> Object:
-    if grant is None:
-        return {}
-    replaces = {REPLACES_ANNOTATION: grant.published.sha256} if grant.published else {}
-    return {"annotations": {ATTEMPT_ANNOTATION: grant.attempt} | replaces}
+def _annotations(grant: Grant | None, given: Given | None) -> Object:
+    told: dict[str, str] = {}
+    if grant is not None:
+        told |= {ATTEMPT_ANNOTATION: grant.attempt}
+        told |= {REPLACES_ANNOTATION: grant.published.sha256} if grant.published else {}
+    if given is not None:
+        told |= {SLICE_ANNOTATION: json.dumps(given.taken.wire(), sort_keys=True)}
+    return {"annotations": told} if told else {}

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from yolofleet.api import API_VERSION, GROUP
-from yolofleet.planning.profiles import slug
+from yolofleet.planning.profiles import PRODUCT_LABEL, slug
 from yolofleet.planning.snapshot import DeploymentView, EngineView, Owner
 
 Object = dict[str, Any]
@@ -26,6 +26,7 @@ PROFILE_ANNOTATION = f"{GROUP}/profile"
 SURGE_ANNOTATION = f"{GROUP}/surge"
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 REPLACES_ANNOTATION = f"{GROUP}/replaces"
+SLICE_ANNOTATION = f"{GROUP}/slice"
 
 # Restricted pod security, and nothing that the images do not need: uid 1000 is Triton's user in NVIDIA's image too.
 POD_SECURITY: Object = {
@@ -58,6 +59,13 @@ def hashed(document: Object) -> Object:
 def stamp(moment: datetime) -> str:
     """Return a time as Kubernetes writes it, in UTC."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def on_products(labels: tuple[str, ...]) -> Object:
+    """Return the affinity that keeps a pod on nodes whose GPUs bear one of these product labels."""
+    expression = {"key": PRODUCT_LABEL, "operator": "In", "values": list(labels)}
+    terms = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
 
 
 def group_name(deployment: str, profile: str) -> str:

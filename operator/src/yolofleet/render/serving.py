@@ -11,7 +11,7 @@ from yolofleet.api.store import CREDENTIAL_PATH, STORE_ENV
 from yolofleet.api.yolodeployment import Serving
 from yolofleet.planning.placing import Choice
 from yolofleet.planning.plan import DeploymentPlan, GroupPlan
-from yolofleet.planning.profiles import PRODUCT_LABEL, slug
+from yolofleet.planning.profiles import slug
 from yolofleet.planning.snapshot import DeploymentView
 from yolofleet.render.meta import (
     CONTAINER_SECURITY,
@@ -26,6 +26,7 @@ from yolofleet.render.meta import (
     digest,
     group_name,
     hashed,
+    on_products,
     owned_by_deployment,
     serving_labels,
 )
@@ -99,7 +100,7 @@ def pod_template(view: DeploymentView, group: GroupPlan, settings: Settings, lab
         "volumes": _volumes(settings),
     }
     if group.choice.product_labels:
-        spec["affinity"] = _on_products(group.choice)
+        spec["affinity"] = on_products(group.choice.product_labels)
     return {
         "metadata": {"labels": labels | {ENGINE_LABEL: group.engine.name}} | _scraped(settings),
         "spec": spec | _optional(view, settings),
@@ -140,12 +141,6 @@ def _spread(labels: dict[str, str], key: str) -> Object:
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": labels},
     }
-
-
-def _on_products(choice: Choice) -> Object:
-    expression = {"key": PRODUCT_LABEL, "operator": "In", "values": list(choice.product_labels)}
-    terms = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
-    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
 
 
 def _assemble(view: DeploymentView, group: GroupPlan, settings: Settings) -> Object:
