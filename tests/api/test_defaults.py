@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.golden import assert_golden
 from yolofleet.api.base import ApiModel
 from yolofleet.api.migpool import MigPoolSpec
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
@@ -21,10 +21,7 @@ SHORTEST: dict[str, ApiModel] = {
 
 @pytest.mark.parametrize("name", SHORTEST)
 def test_defaults_are_golden(name: str) -> None:
-    path, text = GOLDEN / f"{name}.yaml", yaml.safe_dump(SHORTEST[name].wire(), sort_keys=False)
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.write_text(text)
-    assert text == path.read_text(), "a default has changed: run UPDATE_GOLDEN=1 pytest tests/api, read the diff"
+    assert_golden(GOLDEN / f"{name}.yaml", yaml.safe_dump(SHORTEST[name].wire(), sort_keys=False))
 
 
 @pytest.mark.parametrize("name", SHORTEST)

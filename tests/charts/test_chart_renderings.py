@@ -1,6 +1,5 @@
 """What Helm makes of the chart: golden for several sets of values, and true to what the parts need of each other."""
 
-import os
 import shutil
 import tempfile
 import tomllib
@@ -21,18 +20,12 @@ from tests.charts.rendering import (
     settings_file,
 )
 from tests.charts.restricted import violations
+from tests.golden import assert_golden
 from yolofleet.api.yolodeployment import spec_from
 from yolofleet.settings import Settings, load
 
 GOLDEN = Path(__file__).parent / "golden"
 every_set = pytest.mark.parametrize("name", VALUE_SETS)
-
-
-def _golden(path: Path, text: str) -> None:
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.write_text(text)
-    assert path.exists(), f"{path} is missing: run UPDATE_GOLDEN=1 pytest tests/charts and read the diff"
-    assert text == path.read_text(), "the rendering has changed: run UPDATE_GOLDEN=1 pytest tests/charts, read the diff"
 
 
 def _notes(helm: Helm, *arguments: str) -> str:
@@ -48,7 +41,7 @@ def _notes(helm: Helm, *arguments: str) -> str:
 
 @every_set
 def test_rendering_is_golden(helm: Helm, name: str) -> None:
-    _golden(GOLDEN / f"{name}.yaml", helm.template(*VALUE_SETS[name]))
+    assert_golden(GOLDEN / f"{name}.yaml", helm.template(*VALUE_SETS[name]))
 
 
 def test_chart_and_distribution_have_one_version() -> None:
@@ -187,7 +180,7 @@ def test_an_old_cluster_is_refused(helm: Helm) -> None:
 
 @pytest.mark.parametrize("name", ["default", "watched"])
 def test_notes_say_what_to_do_next(helm: Helm, name: str) -> None:
-    _golden(GOLDEN / f"{name}.notes.txt", _notes(helm, *VALUE_SETS[name]))
+    assert_golden(GOLDEN / f"{name}.notes.txt", _notes(helm, *VALUE_SETS[name]))
 
 
 def test_the_manifest_in_the_notes_is_a_valid_one(helm: Helm) -> None:

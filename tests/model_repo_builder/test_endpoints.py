@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +18,7 @@ from model_repo_builder import endpoints, frames_boxes, manifest
 from model_repo_builder.errors import Refused
 from model_repo_builder.repository import assemble
 from model_repo_builder.triton_config import parse
+from tests.golden import assert_golden
 from tests.model_repo_builder.making import Bench, TinyYolo, pvc, request
 from tests.model_repo_builder.test_frames_graph import letterbox, picture
 from yolofleet.api.build import ServeRequest
@@ -66,10 +66,7 @@ def test_each_endpoint_has_its_models(bench: Bench) -> None:
     assert (models / "gate_jpeg" / "1").is_dir()
     for config in models.glob("*/config.pbtxt"):
         written, path = config.read_text(), GOLDEN / f"{config.parent.name}.pbtxt"
-        if os.environ.get("UPDATE_GOLDEN") == "1":
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(written)
-        assert written == path.read_text()
+        assert_golden(path, written)
         assert parse(written).name == config.parent.name
 
 

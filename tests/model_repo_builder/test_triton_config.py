@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from model_repo_builder.heads import Head
 from model_repo_builder.metadata import Facts, triton_metadata
 from model_repo_builder.triton_config import TritonModel, TritonTensor, config_of, parse, text_of
+from tests.golden import assert_golden
 from yolofleet.api.recipe import ImageSize
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -65,12 +65,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
-    written = text_of(config_of(CASES[name]))
-    path = GOLDEN / f"{name}.pbtxt"
-    if os.environ.get("UPDATE_GOLDEN") == "1":
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(written, encoding="utf-8")
-    assert written == path.read_text(encoding="utf-8")
+    assert_golden(GOLDEN / f"{name}.pbtxt", text_of(config_of(CASES[name])))
 
 
 def test_every_golden_file_has_its_case() -> None:

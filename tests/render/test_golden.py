@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.golden import assert_golden
 from tests.render.cases import cases
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = cases()
-REMEDY = "run UPDATE_GOLDEN=1 pytest tests/render, and read the diff"
 
 
 class _Plain(yaml.SafeDumper):
@@ -24,13 +23,8 @@ class _Plain(yaml.SafeDumper):
 
 @pytest.mark.parametrize("name", CASES)
 def test_document_is_as_it_was(name: str) -> None:
-    path = GOLDEN / f"{name}.yaml"
     text = yaml.dump(CASES[name], Dumper=_Plain, sort_keys=False, width=120, allow_unicode=True)
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    assert path.exists(), f"{path.name} is missing: {REMEDY}"
-    assert text == path.read_text(), f"the document has changed: {REMEDY}"
+    assert_golden(GOLDEN / f"{name}.yaml", text)
 
 
 def test_no_golden_file_is_left_over() -> None:

@@ -1,7 +1,6 @@
 """What `up` writes and runs, whole, as golden files: `UPDATE_GOLDEN=1` writes them anew."""
 
 import json
-import os
 import re
 import sys
 from functools import reduce
@@ -18,6 +17,7 @@ from e2e.clusters.kind.place import GPUS_IN_NODE, KindPlace
 from e2e.clusters.kind.show import shown
 from e2e.fakes.gpus import GpuState
 from e2e.images.catalogue import image_name
+from tests.golden import assert_golden
 
 GOLDEN = Path(__file__).parent / "golden"
 PLACE = KindPlace("lab", Path("/cache"))
@@ -25,32 +25,27 @@ REAL = Choice(real=True, reason="1 × NVIDIA H100 80GB HBM3", toolkit="1.19.0")
 FAKE = Choice(real=False, reason="no GPU")
 
 
-def assert_golden(name: str, text: str) -> None:
-    path = GOLDEN / name
-    if os.environ.get("UPDATE_GOLDEN") == "1":
-        path.write_text(text)
-    assert path.read_text() == text, f"{name} differs; look at it, then run with UPDATE_GOLDEN=1"
-
-
 @pytest.mark.parametrize("choice", [REAL, FAKE], ids=["real", "fake"])
 def test_the_kind_config(choice):
     config = kind_config(PLACE, real=choice.real)
-    assert_golden(f"kind-{'real' if choice.real else 'fake'}.yaml", yaml.safe_dump(config, sort_keys=False))
+    assert_golden(GOLDEN / f"kind-{'real' if choice.real else 'fake'}.yaml", yaml.safe_dump(config, sort_keys=False))
 
 
 @pytest.mark.parametrize("choice", [REAL, FAKE], ids=["real", "fake"])
 def test_every_command_of_up(choice):
     text = shown(steps.up(PLACE, choice)).replace(sys.executable, "python")
     text = re.sub(r"(?s)\{\n \"apiVersion\": \"v1\",\n \"kind\": \"List\",.*?\n\}", "(objects)", text)
-    assert_golden(f"up-{'real' if choice.real else 'fake'}.sh", text)
+    assert_golden(GOLDEN / f"up-{'real' if choice.real else 'fake'}.sh", text)
 
 
 def test_the_objects_of_the_fake_device_plugin():
-    assert_golden("fake-device-plugin.yaml", yaml.safe_dump_all(manifests.fake_device_plugin(), sort_keys=False))
+    assert_golden(
+        GOLDEN / "fake-device-plugin.yaml", yaml.safe_dump_all(manifests.fake_device_plugin(), sort_keys=False)
+    )
 
 
 def test_the_first_volume_and_its_class():
-    assert_golden("storage.yaml", yaml.safe_dump_all(manifests.storage()[:2], sort_keys=False))
+    assert_golden(GOLDEN / "storage.yaml", yaml.safe_dump_all(manifests.storage()[:2], sort_keys=False))
     assert len(manifests.storage()) == 1 + manifests.VOLUMES
 
 
