@@ -284,7 +284,21 @@ async def test_another_engine_is_built_while_the_old_one_serves(server, kube):
     server.put(build_pod(job, result=PUBLISHED, name="second"))
     server.edit("Job", "cams", job["metadata"]["name"], status=job_ended())
     await seen(fleet)
-    assert only(server, "Deployment")["metadata"]["labels"]["yolofleet.dev/engine"] == job["metadata"]["name"]
+    new = job["metadata"]["name"]
+    stable, canary = sorted(server.all("Deployment"), key=lambda one: len(one["metadata"]["name"]))
+    assert stable["spec"] == before, "it goes on while the new one proves itself beside it"
+    assert canary["metadata"]["labels"]["yolofleet.dev/engine"] == new
+    assert conditions(only(server, "YoloDeployment"))["Progressing"] == ("True", "Canary")
+    again = made(kube)
+    await again.load()
+    written = len([asked for asked in server.asked if asked.method != "GET"])
+    await settled(again)
+    assert len([asked for asked in server.asked if asked.method != "GET"]) == written, "a restart changes nothing"
+    server.edit("YoloDeployment", "cams", "gate", metadata={"annotations": {"yolofleet.dev/rollout": f"promote {new}"}})
+    await seen(fleet)
+    stable, canary = sorted(server.all("Deployment"), key=lambda one: len(one["metadata"]["name"]))
+    assert stable["metadata"]["labels"]["yolofleet.dev/engine"] == new
+    assert only(server, "YoloDeployment")["status"]["rollout"]["phase"] == "Promoting"
     assert len(server.all("YoloEngine")) == 2, "the old one is still in use"
 
 

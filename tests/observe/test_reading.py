@@ -427,3 +427,15 @@ def test_the_job_of_a_former_engine_is_on_its_way_out_and_its_result_is_not_ours
         job_ended("Failed"), build_pod(job(), result=REFUSED, exit_code=42), ownerReferences=[{"uid": "engine-0"}]
     )
     assert (told.terminating, told.result) == (True, None)
+
+
+# Rollouts
+
+
+def test_a_canary_is_known_by_its_label_and_an_image_by_the_annotation() -> None:
+    told = group()
+    assert (told.image, reading.is_canary({"metadata": {}})) == ("", False)
+    meta = {"labels": {"yolofleet.dev/track": "canary"}, "annotations": {"yolofleet.dev/image": "triton:2"}}
+    made = {"kind": "Deployment", "metadata": META | meta, "spec": {"replicas": 1, "template": {}}}
+    assert reading.group(kept(made)).image == "triton:2"
+    assert reading.is_canary(kept(made))

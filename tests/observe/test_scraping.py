@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.fake_api_server import FakeApiServer
-from tests.planning.worlds import deployment
+from tests.planning.worlds import deployment, group
 from tests.planning.worlds import pod as planned_pod
 from yolofleet.kube import Kube
 from yolofleet.observe import asking, engine_activity, scraping
@@ -32,6 +32,7 @@ class Triton:
     padding: int = 0
     model: str = "gate"
     asked: int = 0
+    failed: int = 0
 
     async def answer(self, _request: web.Request) -> web.Response:
         self.asked += 1
@@ -41,6 +42,7 @@ class Triton:
         lines = [f"nv_inference_{name}{labels} {self.frames}" for name in counted]
         lines += [
             f"nv_inference_compute_infer_duration_us{labels} {self.infer_us}",
+            f"nv_inference_request_failure{labels} {self.failed}",
             f"nv_inference_queue_duration_us{labels} {self.frames * 10}",
             f'nv_inference_request_summary_us{{model="{self.model}",version="1",quantile="0.99"}} 5000',
             "#" * self.padding,
@@ -128,6 +130,48 @@ async def test_the_99th_percentile_needs_enough_requests_in_the_summarys_own_win
     for _ in range(40):
         told = await world.look(gate)
     assert told.p99_us is None, "a minute later they are no longer in it"
+
+
+def trial(**given) -> DeploymentView:
+    """Return a deployment of which p0 serves the old engine and p1 is the canary."""
+    made = view("p0", "p1")
+    old, new = made.pods
+    return replace(
+        made,
+        pods=(old, replace(new, **({"canary": True, "engine": "e-new"} | given))),
+        canary=group("gpu", "e-new", name="gate-gpu-canary"),
+    )
+
+
+async def test_both_revisions_are_counted_from_the_same_look_on(world: World) -> None:
+    old, new = world.tritons["p0"], world.tritons["p1"]
+    await world.look(trial(ready=False))
+    old.frames += 500
+    await world.look(trial(ready=False))
+    assert world.scraper.comparison(trial(ready=False)) is None, "nobody to compare with"
+    await world.look(trial())
+    old.frames, new.frames, new.failed = old.frames + 200, new.frames + 40, 10
+    await world.look(trial())
+    told = world.scraper.comparison(trial())
+    assert (told.seconds, told.old.served, told.old.failed, told.old.p99_us) == (2, 200, 0, 5000)
+    assert (told.new.served, told.new.failed, told.new.p99_us) == (40, 10, None)
+    assert told.new.failed_share == pytest.approx(0.2)
+    gone = trial(terminating=True)
+    new.failed = 30
+    await world.look(gone)
+    assert world.scraper.comparison(gone).new.failed == 10, "what drains is not compared, and what it did is kept"
+    await world.look(view("p0"))
+    assert world.scraper.comparison(view("p0")) is None, "without a canary there is no comparison"
+
+
+async def test_another_revision_is_compared_anew(world: World) -> None:
+    await world.look(trial())
+    world.tritons["p1"].failed += 7
+    await world.look(trial())
+    assert world.scraper.comparison(trial()).new.failed == 7
+    other = replace(trial(engine="e-third"), canary=group("gpu", "e-third"))
+    await world.look(other)
+    assert world.scraper.comparison(other).new.failed == 0
 
 
 async def test_a_silent_pod_is_missing_and_never_zero(world: World) -> None:

@@ -58,6 +58,9 @@ OF_SCALING = {
 }
 """Those of ScalingActive: tests/planning/test_scaling.py has them."""
 
+OF_ROLLOUTS = {Reason.CANARY, Reason.ROLLED_BACK}
+"""tests/planning/test_rollout.py has them."""
+
 OF_THE_OBJECTIVE = {Reason.OBJECTIVE_MET, Reason.OBJECTIVE_MISSED}
 """tests/planning/test_objective.py has them."""
 
@@ -447,7 +450,8 @@ def test_a_condition_says_why_and_what_to_do(case: Case) -> None:
 
 
 def test_every_reason_of_a_deployment_is_in_the_table() -> None:
-    assert {case.reason for case in CASES} | OF_ENGINES_AND_POOLS | OF_SCALING | OF_THE_OBJECTIVE == set(Reason)
+    told = {case.reason for case in CASES}
+    assert told | OF_ENGINES_AND_POOLS | OF_SCALING | OF_THE_OBJECTIVE | OF_ROLLOUTS == set(Reason)
 
 
 def test_progressing_speaks_of_the_group_that_is_to_stay() -> None:

@@ -143,7 +143,7 @@ def test_another_builder_or_target_is_another_engine_and_another_threshold_is_no
 
 def rolled(*, strategy: str = "Auto", used: int = 0, surge: bool = True, serving: str = "", **given) -> bool:
     """Return whether the planned group surges, on one node with two devices."""
-    asked = spec(rollout={"strategy": strategy})
+    asked = spec(rollout={"strategy": strategy, "canaryPercent": 0})
     made = engine(asked, status=PUBLISHED)
     old = engine(asked, name="e-old", status=PUBLISHED)
     current = group("gpu", serving or made.name, surge=surge)

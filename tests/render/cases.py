@@ -91,6 +91,17 @@ def manifests(asked: Object | None = None, chosen: Settings = SETTINGS, **given:
     return {made["kind"]: made for made in serving.serving(planned(asked, **given), chosen)}
 
 
+def canary() -> dict[str, Object]:
+    """Return the Deployments, stable and canary, of a new engine that proves itself beside an old one."""
+    asked = spec(scaling={"minReplicas": 4})
+    old = engine(asked, name="e-old", status=PUBLISHED)
+    view = deployment(asked=asked, groups=(group("gpu", "e-old", ready=4, replicas=4, image="triton:0"),))
+    seen = snapshot(view, engines=(old, engine(asked, status=PUBLISHED)), nodes=(node(devices={"nvidia.com/gpu": 5}),))
+    (made,) = plan(replace(seen, policy=replace(POLICY, image="triton:1"))).deployments
+    told = [one for one in serving.serving(made, OWN_SETTINGS) if one["kind"] == "Deployment"]
+    return {one["metadata"]["name"]: one for one in told} | {"status": status.deployment_status(made, NOW).wire()}
+
+
 def build_job(asked: Object | None = None, chosen: Settings = SETTINGS) -> Object:
     """Return the build Job of a spec's engine."""
     return engines.job(engine(spec(**(asked or {}))), chosen)
@@ -142,6 +153,9 @@ def cases() -> dict[str, Object]:
     return {
         "deployment": manifests()["Deployment"],
         "deployment-full": full()["Deployment"],
+        "deployment-canary": canary()["gate-gpu-canary"],
+        "deployment-beside-a-canary": canary()["gate-gpu"],
+        "status-canary": canary()["status"],
         "service": manifests()["Service"],
         "service-full": full()["Service"],
         "budget": manifests()["PodDisruptionBudget"],

@@ -47,6 +47,8 @@ class Reason(StrEnum):
     LOADING = "Loading"
     MODEL_NOT_LOADED = "ModelNotLoaded"
     HELD_BACK = "HeldBack"
+    CANARY = "Canary"
+    ROLLED_BACK = "RolledBack"
     # ScalingActive
     FOLLOWING_DEMAND = "FollowingDemand"
     AT_MIN_REPLICAS = "AtMinReplicas"

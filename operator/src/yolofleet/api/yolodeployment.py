@@ -23,6 +23,7 @@ from yolofleet.api.base import (
 from yolofleet.api.endpoints import Postprocess
 from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.recipe import Backend, BatchSize, Endpoint, Frames, ImageSize, Precision, Task
+from yolofleet.api.rollout import Rollout, RolloutStatus
 from yolofleet.api.scaling import ScaleDown, Scaling, Schedule
 from yolofleet.api.serving import (
     LocalObjectReference,
@@ -158,17 +159,6 @@ class Placement(ApiModel):
     """PriorityClass of the replicas; empty: the cluster's default."""
 
 
-class Rollout(ApiModel):
-    """How a new engine replaces the old one."""
-
-    strategy: Literal["Auto", "Surge", "InPlace"] = "Auto"
-    """Surge: new replicas first; InPlace: one by one on the same slices; Auto: by what is spare."""
-    canary_percent: Annotated[int, Field(ge=0, le=100)] = 10
-    """Share of the traffic that a new engine proves itself on, in percent."""
-    auto_rollback: Literal["Enabled", "Disabled"] = "Enabled"
-    """Whether a worse engine is taken back."""
-
-
 def default_endpoints() -> list[Endpoint]:
     """Return the endpoints of a spec that names none."""
     return ["Ultralytics"]
@@ -262,6 +252,8 @@ __all__ = [
     "LowerNeed",
     "ResourceList",
     "Resources",
+    "Rollout",
+    "RolloutStatus",
     "ScaleDown",
     "Scaling",
     "ScalingStatus",

@@ -9,6 +9,7 @@ from pydantic import Field
 from yolofleet.api.base import ApiModel, Name, Profile, as_map, text
 from yolofleet.api.conditions import Condition
 from yolofleet.api.recipe import Endpoint
+from yolofleet.api.rollout import RolloutStatus
 
 
 class EngineRef(ApiModel):
@@ -109,5 +110,7 @@ class YoloDeploymentStatus(ApiModel):
     """Where clients reach the model: what every ready replica serves, which in a rollout may be less than the spec."""
     scaling: ScalingStatus | None = None
     """The last decision, with its arithmetic."""
+    rollout: RolloutStatus | None = None
+    """The last change of what serves: engine or image."""
     conditions: Annotated[list[Condition], as_map("type", max_items=16)] = Field(default_factory=list)
     """Ready, EngineReady, Placed, ObjectiveMet, Progressing, ScalingActive."""

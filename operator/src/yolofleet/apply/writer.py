@@ -87,9 +87,14 @@ class Writer:
             for document in step.create:
                 if not await self._tried(self._create(document, outcome), step.subject, outcome):
                     return  # what comes after rests on it
+            if step.status and step.status.first:
+                if not await self._tried(self._status(step.status, outcome), step.subject, outcome):
+                    return  # a decision that nobody remembers would be taken anew
+                self._waiting.discard(step.subject)
             due = [document for document in step.apply if not self._stands(document)]
             results = [await self._tried(self._apply(document, outcome), step.subject, outcome) for document in due]
-            if step.status and not self._put_off(step.subject, changed=bool(due) and all(results)):
+            late = step.status is not None and not step.status.first
+            if step.status and late and not self._put_off(step.subject, changed=bool(due) and all(results)):
                 results.append(await self._tried(self._status(step.status, outcome), step.subject, outcome))
             if step.subject in outcome.again:
                 return  # a failed build's Job goes only after its failure is written down

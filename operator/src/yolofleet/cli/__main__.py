@@ -25,6 +25,7 @@ VERBS = {
     "status": "what is served, what is not, and what to do about it",
     "top": "the fleet now: frames served against demanded, latency, slices",
     "explain": "why this many replicas, this slice and this engine, and what would change it",
+    "rollout": "how a new engine or image proves itself; promotes it, aborts it, tries it again",
     "doctor": "whether all is there that serving needs, with a remedy for what is not",
 }
 """Each is a module of this package, imported only when it is asked for."""

@@ -27,6 +27,8 @@ TO_DO = {
     "PodRefused": "mend the field that the message names in spec.serving or spec.placement",
     "ModelNotLoaded": "read the pod's log: `kubectl logs -l yolofleet.dev/deployment=NAME --all-containers`",
     "HeldBack": "mend what holds the successor back; the former engine serves meanwhile",
+    "Canary": "wait: `kubectl yolofleet rollout status NAME` shows how it does",
+    "RolledBack": "change the spec, or say `kubectl yolofleet rollout retry NAME` or `promote NAME`",
     "InvalidSpec": "mend the field that the message names, or upgrade the operator",
     "SignalsMissing": "read what is missing; replicas are held until the operator can see again",
     "AtMaxReplicas": "raise scaling.maxReplicas, or allow a larger profile, if more demand is to be served",

@@ -58,8 +58,8 @@ def figure_of(planned: DeploymentPlan) -> Figure:
         demand=wanted.figures,
         signals=view.signals,
         conditions=_shared(tuple((kind, judged.status, judged.reason.value) for kind, judged in told.items())),
-        replicas=sum(group.replicas for group in view.groups),
-        ready=sum(group.ready_replicas for group in view.groups),
+        replicas=sum(group.replicas for group in view.all_groups),
+        ready=sum(group.ready_replicas for group in view.all_groups),
         objective_ms=view.spec.objective.p99_latency_milliseconds,
     )
 

@@ -87,6 +87,8 @@ class Fleet:
             backoff_s=settings.builds.backoff_seconds,
             stale_s=float(settings.scaling.stale_seconds),
             store=address(settings),
+            image=settings.images.triton,
+            load_s=float(settings.serving.load_timeout_seconds),
         )
         self._observer = Observer(self.cache, policy)
         self._neighbours = Neighbours(self.cache)
@@ -198,8 +200,9 @@ class Fleet:
             self._observer.remember(planned.view, planned.desired.memory)
             self._metrics.figures.take(key, figure_of(planned))
             self._follower.take(key, planned)
-            if planned.desired.due is not None:
-                self._wake(key, max(0.0, (planned.desired.due - now).total_seconds()))
+            for due in (planned.desired.due, planned.rollout.due if planned.rollout else None):
+                if due is not None:
+                    self._wake(key, max(0.0, (due - now).total_seconds()))
         for key in keys - seen:
             if key.kind == "YoloDeployment":
                 self._observer.forget(key)

@@ -20,6 +20,7 @@ from yolofleet.observe.scraping import CONCURRENCY, Scraper
 from yolofleet.observe.snapshot import Observer
 from yolofleet.planning.judging import objective_met
 from yolofleet.planning.plan import DeploymentPlan
+from yolofleet.planning.rollout import judged
 from yolofleet.planning.scaling import Desired, decide
 from yolofleet.settings import Settings
 
@@ -42,6 +43,7 @@ class Follower:
         self._scraper = Scraper(period_s=self._period_s, stale_s=self._stale_s, activity=self._activity)
         self._plans: dict[Key, DeploymentPlan] = {}
         observer.signals = self._scraper.signals
+        observer.comparison = self._scraper.comparison
 
     def take(self, key: Key, planned: DeploymentPlan) -> None:
         """Take what a pass decided."""
@@ -83,13 +85,19 @@ class Follower:
         view = replace(planned.view, signals=signals, memory=self._observer.memory(key))
         told = decide(view, profile=planned.profile, measured=planned.measured, now=now, stale_s=self._stale_s)
         objective = objective_met(view)
-        changed = objective.reason != planned.judgement.objective_met.reason
+        changed = objective.reason != planned.judgement.objective_met.reason or self._decided(planned)
         if changed or _visible(told) != _visible(planned.desired):
             self._cache.dirty.add(key)
             return
         self._observer.remember(view, told.memory)
         if signals is not None:
             self._figures.see(key, signals, told)
+
+    def _decided(self, planned: DeploymentPlan) -> bool:
+        """Tell whether a comparison that was under way has its end."""
+        if planned.rollout is None or not planned.rollout.undecided:
+            return False
+        return judged(replace(planned.view, comparison=self._scraper.comparison(planned.view))) is not None
 
 
 def _visible(told: Desired) -> Mapping[str, Any]:

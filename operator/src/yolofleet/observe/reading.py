@@ -13,6 +13,7 @@ from yolofleet.api.base import ApiModel
 from yolofleet.api.build import BuildResult, BuildSlice, Failure, Progress, ServeFailure
 from yolofleet.api.conditions import Condition
 from yolofleet.api.migpool import MigPoolSpec, MigPoolStatus
+from yolofleet.api.rollout import ROLLOUT_ANNOTATION
 from yolofleet.api.serving import amount
 from yolofleet.api.yolodeployment import YoloDeploymentSpec, YoloDeploymentStatus
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
@@ -31,14 +32,17 @@ from yolofleet.planning.snapshot import (
 )
 from yolofleet.render.meta import (
     ATTEMPT_ANNOTATION,
+    CANARY,
     ENGINE_KEY_ANNOTATION,
     ENGINE_LABEL,
+    IMAGE_ANNOTATION,
     PROFILE_ANNOTATION,
     PROFILE_LABEL,
     REPLACES_ANNOTATION,
     SLICE_ANNOTATION,
     SURGE_ANNOTATION,
     TEMPLATE_ANNOTATION,
+    TRACK_LABEL,
 )
 
 Object = dict[str, Any]
@@ -85,6 +89,7 @@ def deployment(
     pods: tuple[PodView, ...],
     refusals: tuple[Refusal, ...],
     autoscalers: tuple[str, ...] = (),
+    canary: GroupView | None = None,
 ) -> DeploymentView:
     """Read a YoloDeployment with what belongs to it; pydantic's ValidationError when its spec is unreadable."""
     meta = obj["metadata"]
@@ -98,7 +103,9 @@ def deployment(
         groups=groups,
         pods=pods,
         refusals=refusals,
+        canary=canary,
         autoscalers=autoscalers,
+        rollout_request=(meta.get("annotations") or {}).get(ROLLOUT_ANNOTATION, ""),
     )
 
 
@@ -149,7 +156,13 @@ def group(obj: Object) -> GroupView:
         settled=status.get("observedGeneration", 0) >= meta.get("generation", 0),
         surge=annotations.get(SURGE_ANNOTATION) == "true",
         refused=failures[0].get("message", "") if failures else "",
+        image=annotations.get(IMAGE_ANNOTATION, ""),
     )
+
+
+def is_canary(obj: Object) -> bool:
+    """Tell whether a Deployment or a pod of ours proves a new revision."""
+    return (obj["metadata"].get("labels") or {}).get(TRACK_LABEL) == CANARY
 
 
 def pod(obj: Object) -> PodView:
@@ -172,6 +185,7 @@ def pod(obj: Object) -> PodView:
         ip=status.get("podIP") or "",
         start_s=_start_s(meta, status, conditions.get("Ready", {})),
         unborn=conditions.get("Ready", {}).get("status") != "True" and not _started(status),
+        canary=is_canary(obj),
     )
 
 

@@ -12,7 +12,9 @@ import aiohttp
 
 from yolofleet.observe import asking
 from yolofleet.observe.engine_activity import EngineActivity
+from yolofleet.observe.trials import Trials
 from yolofleet.observe.triton import LEAST_SUMMARISED, Counters, Rates, began_anew, extract, rates
+from yolofleet.planning.comparing import Comparison
 from yolofleet.planning.signals import ReplicaSignals, Signals, together
 from yolofleet.planning.snapshot import DeploymentView, PodView
 from yolofleet.render.serving import METRICS_PORT
@@ -75,6 +77,7 @@ class Scraper:
         self._pods: dict[tuple[str, str], _Pod] = {}
         self._unborn: dict[tuple[str, str], float] = {}
         self._whole_since: dict[Name, float] = {}
+        self._trials = Trials()
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._looked_at = 0.0
 
@@ -89,6 +92,7 @@ class Scraper:
         self._looked_at = self._clock()
         names = {(view.namespace, view.name): view for view, _ in wanted.values()}
         self._whole_since = {name: since for name, since in self._whole_since.items() if name in names}
+        self._trials.look({(view.namespace, view.name): view for view in views}, self._last)
         for name, view in names.items():
             if self._replicas(view)[1]:
                 self._whole_since.pop(name, None)
@@ -120,6 +124,14 @@ class Scraper:
         since = self._whole_since.get((view.namespace, view.name))
         unbroken = 0.0 if since is None or missing else self._clock() - since
         return together(replicas, missing=missing, unbroken_s=unbroken, looked_at=self._looked_at)
+
+    def comparison(self, view: DeploymentView) -> Comparison | None:
+        """Return what a canary and the others did over the same time; None where there is none, or not yet."""
+        return self._trials.comparison(view, self._last)
+
+    def _last(self, namespace: str, uid: str) -> tuple[float, Counters] | None:
+        known = self._pods.get((namespace, uid))
+        return known.looks[-1] if known is not None and known.looks else None
 
     def _replicas(self, view: DeploymentView) -> tuple[list[ReplicaSignals], list[str]]:
         known = [(pod, self._pods.get((view.namespace, pod.uid))) for pod in view.pods if _asked(pod)]

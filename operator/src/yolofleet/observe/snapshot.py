@@ -19,6 +19,7 @@ from yolofleet.observe.cache import TARGET, Cache, Key
 from yolofleet.observe.devices import Devices
 from yolofleet.observe.resources import AUTOSCALER
 from yolofleet.planning.build_slices import lender_of, needs_slice
+from yolofleet.planning.comparing import Comparison
 from yolofleet.planning.curves import Curves, told_by
 from yolofleet.planning.memory import Memory, stands
 from yolofleet.planning.mending import as_stored
@@ -63,6 +64,7 @@ class Observer:
         self.wanting: list[EngineView] = []
         self.curves = Curves()
         self.signals: Callable[[DeploymentView], Signals | None] = lambda _view: None
+        self.comparison: Callable[[DeploymentView], Comparison | None] = lambda _view: None
         self.foreign: Callable[[], Mapping[tuple[str, str], int]] = dict
 
     def look(self, keys: frozenset[Key], now: datetime) -> tuple[Snapshot, tuple[UnreadableView, ...]]:
@@ -188,19 +190,23 @@ class Observer:
         targeting = self._cache.labelled(AUTOSCALER, namespace, TARGET, name)
         groups = self._cache.labelled("Deployment", namespace, DEPLOYMENT_LABEL, name)
         ours = [g for g in groups if reading.serves(g, uid)]
+        stable, canaries = [g for g in ours if not reading.is_canary(g)], [g for g in ours if reading.is_canary(g)]
         pods = self._cache.labelled("Pod", namespace, DEPLOYMENT_LABEL, name)
         view = self._read(
             key,
             obj,
             lambda: reading.deployment(
                 obj,
-                groups=tuple(reading.group(g) for g in ours),
+                groups=tuple(reading.group(g) for g in stable),
+                canary=next((reading.group(g) for g in canaries), None),
                 pods=tuple(reading.pod(p) for p in pods),
                 refusals=self._refusals.get(key, ()),
                 autoscalers=tuple(a["metadata"]["name"] for a in targeting),
             ),
         )
-        return view and replace(view, signals=self.signals(view), memory=self._memories.get(key))
+        return view and replace(
+            view, signals=self.signals(view), memory=self._memories.get(key), comparison=self.comparison(view)
+        )
 
     def _read(self, key: Key, obj: Object, read: Callable[[], V]) -> V | None:
         """Read one object; one that cannot be read must not stop the pass for all others."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from yolofleet.api.conditions import Reason, Status
+from yolofleet.api.rollout import RolloutStatus
 from yolofleet.planning.engines import Verdict
 from yolofleet.planning.placing import Choice, NoChoice
 from yolofleet.planning.scaling import QUEUE_SHARE, Desired
@@ -58,6 +59,7 @@ def judge(
     engine: Verdict,
     wanted: Desired,
     engine_name: str | None,
+    rollout: RolloutStatus | None = None,
 ) -> Judgement:
     """Judge one deployment as it stands."""
     return Judgement(
@@ -65,7 +67,8 @@ def judge(
         engine_ready=Judged("True" if engine.ok else "False", engine.reason, engine.message),
         placed=_placed(view, choice, engine, wanted),
         objective_met=objective_met(view),
-        progressing=_progressing(view, choice, engine, wanted, engine_name),
+        progressing=_of_rollout(view, choice, wanted, rollout)
+        or _progressing(view, choice, engine, wanted, engine_name),
         scaling_active=_scaling_active(view, wanted),
     )
 
@@ -82,7 +85,7 @@ def objective_met(view: DeploymentView) -> Judged:
     if before is not None and before.observed_generation == view.generation and before.reason in _OBJECTIVE:
         said = Judged(before.status, Reason(before.reason), before.message)
     seen_us = view.signals.p99_us if view.signals else None
-    serving = any(group.ready_replicas for group in view.groups)
+    serving = any(group.ready_replicas for group in view.all_groups)
     if seen_us is None or not serving:
         nobody = "no replica has answered enough frames yet to tell a p99"
         return said if said is not None and serving else Judged("Unknown", Reason.NOT_MEASURED, nobody)
@@ -120,7 +123,7 @@ def _scaling_active(view: DeploymentView, wanted: Desired) -> Judged:
 
 
 def _ready(view: DeploymentView, wanted: Desired) -> Judged:
-    ready = sum(group.ready_replicas for group in view.groups)
+    ready = sum(group.ready_replicas for group in view.all_groups)
     if view.spec.suspend:
         return Judged("False", Reason.SUSPENDED, "spec.suspend is true")
     if ready == 0:
@@ -141,7 +144,7 @@ def _placed(view: DeploymentView, choice: Choice | NoChoice, engine: Verdict, wa
 
 
 def _refused(view: DeploymentView) -> Judged | None:
-    told = [f"{r.kind}: {r.message}" for r in view.refusals] + [g.refused for g in view.groups if g.refused]
+    told = [f"{r.kind}: {r.message}" for r in view.refusals] + [g.refused for g in view.all_groups if g.refused]
     if not told:
         return None
     if any(QUOTA_WORDS in message for message in told):
@@ -156,6 +159,24 @@ def _no_room(waiting: list[PodView], choice: Choice, wanted: Desired) -> str:
         f"(nodes offer {choice.offered}): {waiting[0].unschedulable}; "
         "free a slice, add nodes, lower scaling.minReplicas, or allow another profile in placement.profiles"
     )
+
+
+def _of_rollout(
+    view: DeploymentView, choice: Choice | NoChoice, wanted: Desired, rollout: RolloutStatus | None
+) -> Judged | None:
+    """Judge what a canary does and what came of it; None where nothing else is to be said than without one."""
+    if rollout is None or isinstance(choice, NoChoice) or view.spec.suspend or not view.groups:
+        return None
+    if rollout.phase == "Canary":
+        return Judged("True", Reason.CANARY, f"{rollout.reason}: {rollout.message}")
+    stable = next((group for group in view.groups if group.profile == choice.profile), view.groups[0])
+    if rollout.phase == "RolledBack" and _rollout(view, stable, wanted).reason == Reason.STABLE:
+        told = f"YoloEngine {rollout.engine} was taken back ({rollout.reason}: {rollout.message})"
+        to_do = "change the spec, or say `kubectl yolofleet rollout retry` or `promote`"
+        return Judged("False", Reason.ROLLED_BACK, f"{told}; {rollout.previous_engine} serves; {to_do}")
+    if rollout.phase == "Promoting":
+        return Judged("True", Reason.ROLLING_OUT, f"YoloEngine {rollout.engine} takes over: {rollout.message}")
+    return _rollout(view, stable, wanted) if rollout.phase == "RolledBack" else None
 
 
 def _progressing(

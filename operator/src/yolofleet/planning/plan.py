@@ -16,20 +16,26 @@ from yolofleet.planning.judging import Judgement, judge
 from yolofleet.planning.placing import Choice, Market, NoChoice, choose, market
 from yolofleet.planning.pools import PoolPlan, pool_plans
 from yolofleet.planning.profiles import slug
+from yolofleet.planning.rollout import ENDED, Revision, RolloutPlan, Scene
+from yolofleet.planning.rollout import step as step_rollout
 from yolofleet.planning.scaling import Desired, decide, floor_of
 from yolofleet.planning.snapshot import DeploymentView, EngineView, GroupView, Owner, PoolView, Snapshot
 
 DEFAULT_CONCURRENT_BUILDS = 4
+LOAD_SLACK_S = 60
+"""What a pod may take beside loading its model."""
 
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """A Deployment as it should be: `engine` is what it serves, which may be older than what is wanted."""
+    """A Deployment as it should be: `engine` and `image` ("": the spec's) may be older than what is wanted."""
 
     choice: Choice
     replicas: int
     engine: EngineView
     surge: bool
+    image: str = ""
+    canary: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,17 @@ class DeploymentPlan:
     profile: str = ""
     measured: Capacity | None = None
     endpoints: tuple[Endpoint, ...] = ()
+    rollout: RolloutPlan | None = None
 
     @property
     def gone(self) -> tuple[GroupView, ...]:
         """Return the existing groups that have no place in the plan."""
-        profiles = {group.choice.profile for group in self.groups}
-        return tuple(g for g in self.view.groups if g.profile not in profiles and g.name not in self.kept)
+        places = {(group.choice.profile, group.canary) for group in self.groups}
+        gone = tuple(g for g in self.view.groups if (g.profile, False) not in places and g.name not in self.kept)
+        canary = self.view.canary
+        if canary is None or canary.name in self.kept or (canary.profile, True) in places:
+            return gone
+        return (*gone, canary)
 
 
 @dataclass(frozen=True)
@@ -108,8 +119,17 @@ def plan_deployment(
     wanted = decide(view, profile=profile, measured=measured, now=snapshot.taken_at, stale_s=snapshot.policy.stale_s)
     state = verdict(engine, name=asked.name) if isinstance(asked, Wish) else asked
     running = _less_lent(view, wanted, snapshot)
-    groups, kept = _groups(view, choice, running, engine if state.ok else None, snapshot)
-    judgement = judge(view, choice=choice, engine=state, wanted=running, engine_name=getattr(asked, "name", None))
+    rollout = _rollout(view, choice, running, asked, state, snapshot)
+    ready = engine if state.ok else None
+    groups, kept = _groups(view, choice, running, ready, rollout, snapshot)
+    judgement = judge(
+        view,
+        choice=choice,
+        engine=state,
+        wanted=running,
+        engine_name=getattr(asked, "name", None),
+        rollout=rollout.status if rollout else None,
+    )
     return DeploymentPlan(
         view=view,
         desired=wanted,
@@ -120,6 +140,7 @@ def plan_deployment(
         profile=profile,
         measured=measured,
         endpoints=served_endpoints(view, snapshot.engines),
+        rollout=rollout,
     )
 
 
@@ -146,37 +167,96 @@ def _asked(view: DeploymentView, choice: Choice | NoChoice, snapshot: Snapshot) 
     return wish(view.spec, builder=snapshot.policy.builder, target=target)
 
 
+def _rollout(
+    view: DeploymentView,
+    choice: Choice | NoChoice,
+    wanted: Desired,
+    asked: Wish | Verdict,
+    state: Verdict,
+    snapshot: Snapshot,
+) -> RolloutPlan | None:
+    """Return the next step of what serves on the chosen profile; None where nothing serves there."""
+    if isinstance(choice, NoChoice) or isinstance(asked, Verdict) or view.spec.suspend:
+        return None
+    stable = next((group for group in view.groups if group.profile == choice.profile), None)
+    serving = snapshot.engines.get((view.namespace, stable.engine)) if stable is not None else None
+    if stable is None or serving is None or serving.artifact is None:
+        return None  # what serves cannot be made anew: nothing to go back to
+    return step_rollout(
+        Scene(
+            view=view,
+            stable=stable,
+            wanted=Revision(asked.name, view.spec.serving.image or snapshot.policy.image),
+            ready=state.ok,
+            waiting=state.message,
+            replicas=wanted.replicas,
+            spare=_spare(choice, snapshot),
+            now=snapshot.taken_at,
+            patience_s=snapshot.policy.load_s + LOAD_SLACK_S,
+        )
+    )
+
+
 def _groups(
     view: DeploymentView,
     choice: Choice | NoChoice,
     wanted: Desired,
     ready: EngineView | None,
+    rollout: RolloutPlan | None,
     snapshot: Snapshot,
 ) -> tuple[tuple[GroupPlan, ...], tuple[str, ...]]:
     """Return the groups to render, and the names of those that stay as they are."""
     if view.spec.suspend:
         return (), ()
     if isinstance(choice, NoChoice):
-        return (), tuple(group.name for group in view.groups)
+        return (), tuple(group.name for group in view.all_groups)
     current = next((group for group in view.groups if group.profile == choice.profile), None)
-    engine = ready or (snapshot.engines.get((view.namespace, current.engine)) if current else None)
-    if engine is None or engine.artifact is None:  # a pod that started now would find nothing in the store
-        return (), tuple(group.name for group in view.groups)
-    made = GroupPlan(choice, wanted.replicas, engine, _surges(view, current, engine, choice, snapshot))
-    successor_serves = current is not None and current.ready_replicas >= max(1, min(wanted.replicas, current.replicas))
     others = tuple(group.name for group in view.groups if group.profile != choice.profile)
-    return (made,), (() if successor_serves else others)
+    if rollout is not None and current is not None:
+        made = _of_rollout(view, choice, current, rollout, ready, snapshot)
+    elif ready is not None:
+        made = (GroupPlan(choice, wanted.replicas, ready, _surges(view, current, ready.name, choice, snapshot)),)
+    else:
+        serving = snapshot.engines.get((view.namespace, current.engine)) if current else None
+        # A pod that started now would find nothing in the store.
+        if serving is None or serving.artifact is None or current is None:
+            return (), tuple(group.name for group in view.all_groups)
+        surge = _surges(view, current, serving.name, choice, snapshot)
+        made = (GroupPlan(choice, wanted.replicas, serving, surge, current.image),)
+    successor_serves = current is not None and current.ready_replicas >= max(1, min(wanted.replicas, current.replicas))
+    return made, (() if successor_serves else others)
 
 
-def _surges(
-    view: DeploymentView, current: GroupView | None, engine: EngineView, choice: Choice, snapshot: Snapshot
-) -> bool:
+def _of_rollout(
+    view: DeploymentView,
+    choice: Choice,
+    current: GroupView,
+    rollout: RolloutPlan,
+    ready: EngineView | None,
+    snapshot: Snapshot,
+) -> tuple[GroupPlan, ...]:
+    """Return the stable Deployment of a rollout, and its canary where there is one."""
+    told = rollout.serving
+    # What was there before may be gone by now: then what serves goes on.
+    before = snapshot.engines.get((view.namespace, told.engine))
+    serving = snapshot.engines[view.namespace, current.engine]
+    engine = before if before is not None and before.artifact is not None else serving
+    surge = _surges(view, current, engine.name, choice, snapshot)
+    stable = GroupPlan(choice, rollout.stable, engine, surge, told.image)
+    if not rollout.canary or ready is None:
+        return (stable,)
+    image = rollout.status.image if rollout.status else ""
+    return stable, GroupPlan(choice, rollout.canary, ready, rollout.surge, image, canary=True)
+
+
+def _surges(view: DeploymentView, current: GroupView | None, engine: str, choice: Choice, snapshot: Snapshot) -> bool:
     """Tell whether new replicas come before old ones go; decided when an engine comes, taken back if it hangs."""
     if view.spec.rollout.strategy != "Auto":
         return view.spec.rollout.strategy == "Surge"
-    if current is None or current.engine != engine.name:
+    if current is None or current.engine != engine:
         return _spare(choice, snapshot)
-    hangs = any(pod.unschedulable and not pod.terminating and pod.profile == slug(choice.profile) for pod in view.pods)
+    waiting = [pod for pod in view.pods if pod.unschedulable and not pod.terminating and not pod.canary]
+    hangs = any(pod.profile == slug(choice.profile) for pod in waiting)
     return current.surge and not hangs
 
 
@@ -223,8 +303,12 @@ def _touched(view: DeploymentView, in_use: set[str], snapshot: Snapshot) -> list
 def _in_use(planned: DeploymentPlan) -> set[str]:
     view = planned.view
     wished = {planned.wish.name} if planned.wish else set()
-    serving = {group.engine for group in view.groups if group.engine}
-    return wished | serving | {pod.engine for pod in view.pods if pod.engine}
+    serving = {group.engine for group in view.all_groups if group.engine}
+    pods = {pod.engine for pod in view.pods if pod.engine}
+    status = planned.rollout.status if planned.rollout else None
+    # Until a rollout has its end, its way back stays open.
+    before = {status.previous_engine} if status is not None and status.phase not in ENDED else set()
+    return wished | serving | pods | before
 
 
 def plan_engines(snapshot: Snapshot) -> tuple[EnginePlan, ...]:

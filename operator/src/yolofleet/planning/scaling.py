@@ -124,9 +124,8 @@ def _learnt(view: DeploymentView, known: Forecast | None, capacity: Capacity | N
 def remembered(view: DeploymentView) -> Memory:
     """Rebuild the memory from what stands in the cluster."""
     status = view.status.scaling
-    standing = max((group.replicas for group in view.groups), default=0)
     told = tuple(claim for need in (status.needs if status else ()) if (claim := _recalled(need)) is not None)
-    base = max(status.desired_replicas if status else 0, standing)
+    base = max(status.desired_replicas if status else 0, view.standing)
     return Memory(base, window.below(told, base), shown=recalled(view.status))
 
 

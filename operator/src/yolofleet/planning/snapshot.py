@@ -16,6 +16,7 @@ from yolofleet.api.migpool import MigPoolSpec
 from yolofleet.api.recipe import Builder
 from yolofleet.api.yolodeployment import YoloDeploymentSpec, YoloDeploymentStatus
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
+from yolofleet.planning.comparing import Comparison
 from yolofleet.planning.curves import Curves
 from yolofleet.planning.memory import Memory
 from yolofleet.planning.signals import Signals
@@ -142,7 +143,7 @@ class Lender:
 class PodView:
     """A serving pod: ready, or why not; `start_s` is what it took from its making until it served.
 
-    `unborn`: it never served yet, so no load can be hidden in it.
+    `unborn`: it never served yet, so no load can be hidden in it. `canary`: it proves a new revision.
     """
 
     name: str
@@ -158,6 +159,7 @@ class PodView:
     ip: str = ""
     start_s: float | None = None
     unborn: bool = False
+    canary: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ class GroupView:
     settled: bool
     surge: bool
     refused: str = ""
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,8 @@ class DeploymentView:
     """A YoloDeployment with everything that belongs to it.
 
     `autoscalers` names HorizontalPodAutoscalers that target it; `memory` is what its last decision left behind, None
-    after a restart.
+    after a restart. `canary` is the Deployment of a new revision, `comparison` what was seen of both, and
+    `rollout_request` what somebody asks for by the annotation.
     """
 
     namespace: str
@@ -208,17 +212,36 @@ class DeploymentView:
     signals: Signals | None = None
     autoscalers: tuple[str, ...] = ()
     memory: Memory | None = None
+    canary: GroupView | None = None
+    comparison: Comparison | None = None
+    rollout_request: str = ""
+
+    @property
+    def all_groups(self) -> tuple[GroupView, ...]:
+        """Return all Deployments, the canary's too."""
+        return (*self.groups, self.canary) if self.canary is not None else self.groups
+
+    @property
+    def standing(self) -> int:
+        """Return how many replicas were decided on last, as the Deployments say: a canary's surge is none of them."""
+        most = max((group.replicas for group in self.groups), default=0)
+        return most + (self.canary.replicas - self.canary.surge if self.canary and self.canary.replicas else 0)
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The operator's settings that decisions depend on; times in seconds, `store` is how artifacts' URIs begin."""
+    """The operator's settings that decisions depend on; times in seconds, `store` is how artifacts' URIs begin.
+
+    `image` serves where a spec names none, and is given `load_s` to load a model.
+    """
 
     builder: Builder
     backoff_s: int
     progress_step_percent: int = 10
     stale_s: float = 10.0
     store: str = ""
+    image: str = ""
+    load_s: float = 600.0
 
 
 @dataclass(frozen=True)

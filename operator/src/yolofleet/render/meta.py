@@ -19,9 +19,13 @@ SELECTOR = f"{MANAGED_BY}={MANAGER}"
 DEPLOYMENT_LABEL = f"{GROUP}/deployment"
 PROFILE_LABEL = f"{GROUP}/profile"
 ENGINE_LABEL = f"{GROUP}/engine"
+TRACK_LABEL = f"{GROUP}/track"
+"""On the Deployment and the pods of a canary alone."""
+CANARY = "canary"
 HASH_ANNOTATION = f"{GROUP}/hash"
 TEMPLATE_ANNOTATION = f"{GROUP}/template-hash"
 ENGINE_KEY_ANNOTATION = f"{GROUP}/engine-key"
+IMAGE_ANNOTATION = f"{GROUP}/image"
 PROFILE_ANNOTATION = f"{GROUP}/profile"
 SURGE_ANNOTATION = f"{GROUP}/surge"
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
@@ -68,9 +72,9 @@ def on_products(labels: tuple[str, ...]) -> Object:
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
 
 
-def group_name(deployment: str, profile: str) -> str:
+def group_name(deployment: str, profile: str, *, canary: bool = False) -> str:
     """Return the name of the Deployment that serves on a profile."""
-    return f"{deployment}-{slug(profile)}"
+    return f"{deployment}-{slug(profile)}" + (f"-{CANARY}" if canary else "")
 
 
 def serving_labels(view: DeploymentView) -> dict[str, str]:

@@ -14,14 +14,17 @@ from yolofleet.planning.plan import DeploymentPlan, GroupPlan
 from yolofleet.planning.profiles import slug
 from yolofleet.planning.snapshot import DeploymentView
 from yolofleet.render.meta import (
+    CANARY,
     CONTAINER_SECURITY,
     ENGINE_KEY_ANNOTATION,
     ENGINE_LABEL,
+    IMAGE_ANNOTATION,
     POD_SECURITY,
     PROFILE_ANNOTATION,
     PROFILE_LABEL,
     SURGE_ANNOTATION,
     TEMPLATE_ANNOTATION,
+    TRACK_LABEL,
     Object,
     digest,
     group_name,
@@ -51,21 +54,28 @@ def serving(plan: DeploymentPlan, settings: Settings) -> list[Object]:
 
 def deployment(view: DeploymentView, group: GroupPlan, settings: Settings) -> Object:
     """Return the Deployment of one group: one pod, one device."""
-    labels = serving_labels(view) | {PROFILE_LABEL: slug(group.choice.profile)}
+    track = {TRACK_LABEL: CANARY} if group.canary else {}
+    labels = serving_labels(view) | {PROFILE_LABEL: slug(group.choice.profile)} | track
     template = pod_template(view, group, settings, labels)
     annotations = {
         PROFILE_ANNOTATION: group.choice.profile,
         ENGINE_KEY_ANNOTATION: group.engine.spec.key,
+        IMAGE_ANNOTATION: template["spec"]["containers"][0]["image"],
         SURGE_ANNOTATION: str(group.surge).lower(),
         TEMPLATE_ANNOTATION: digest(template),
     }
-    rolling = {"maxSurge": 1, "maxUnavailable": 0} if group.surge else {"maxSurge": 0, "maxUnavailable": 1}
+    # A canary that is given another revision in the middle has no replica to spare.
+    rolling = (
+        {"maxSurge": 1, "maxUnavailable": 0}
+        if group.surge and not group.canary
+        else {"maxSurge": 0, "maxUnavailable": 1}
+    )
     return hashed(
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": {
-                "name": group_name(view.name, group.choice.profile),
+                "name": group_name(view.name, group.choice.profile, canary=group.canary),
                 "namespace": view.namespace,
                 "labels": labels | {ENGINE_LABEL: group.engine.name},
                 "annotations": annotations,
@@ -187,7 +197,7 @@ def _triton(group: GroupPlan, settings: Settings, asked: Serving) -> Object:
     ports = {"http": HTTP_PORT, "grpc": GRPC_PORT, "metrics": METRICS_PORT}
     return {
         "name": "triton",
-        "image": asked.image or settings.images.triton,
+        "image": group.image or asked.image or settings.images.triton,
         "imagePullPolicy": settings.images.pull_policy,
         "command": ["tritonserver"],
         "args": triton_args(settings.serving),

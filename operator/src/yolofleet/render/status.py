@@ -40,13 +40,14 @@ def deployment_status(plan: DeploymentPlan, now: datetime) -> YoloDeploymentStat
     ]
     return YoloDeploymentStatus(
         observed_generation=view.generation,
-        replicas=sum(group.replicas for group in view.groups),
-        ready_replicas=sum(group.ready_replicas for group in view.groups),
+        replicas=sum(group.replicas for group in view.all_groups),
+        ready_replicas=sum(group.ready_replicas for group in view.all_groups),
         selector=f"{MANAGED_BY}={MANAGER},{DEPLOYMENT_LABEL}={view.name}",
         summary=_summary(plan),
         groups=_groups(plan),
         endpoints=_endpoints(plan),
         scaling=_scaling(plan, now),
+        rollout=plan.rollout.status if plan.rollout else view.status.rollout,
         conditions=conditions,
     )
 
@@ -100,7 +101,7 @@ def _scaling(plan: DeploymentPlan, now: datetime) -> ScalingStatus:
 
 
 def _summary(plan: DeploymentPlan) -> Summary:
-    slices = ", ".join(f"{group.ready_replicas}/{group.replicas}x {group.profile}" for group in plan.view.groups)
+    slices = ", ".join(f"{group.ready_replicas}/{group.replicas}x {group.profile}" for group in plan.view.all_groups)
     return Summary(
         fps=plan.desired.fps,
         slices=slices[:128],
@@ -117,8 +118,8 @@ def _groups(plan: DeploymentPlan) -> list[Group]:
         Group(
             profile=group.profile,
             product=products.get(group.profile, ""),
-            replicas=group.replicas,
-            ready_replicas=group.ready_replicas,
+            replicas=sum(one.replicas for one in plan.view.all_groups if one.profile == group.profile),
+            ready_replicas=sum(one.ready_replicas for one in plan.view.all_groups if one.profile == group.profile),
             engine_ref=EngineRef(name=group.engine) if group.engine else None,
             frames_per_second_per_replica=round(carries.fps) if (carries := worth[group.profile]) else None,
             curve=carries.origin if carries else None,

@@ -8,6 +8,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+from yolofleet.api.rollout import RolloutStatus
 from yolofleet.api.store import Grant
 from yolofleet.planning.building import EnginePlan
 from yolofleet.planning.plan import DeploymentPlan, EngineOwners, Plan
@@ -34,11 +35,15 @@ class Target:
 
 @dataclass(frozen=True)
 class StatusWrite:
-    """The status that an object should have, and the Events that tell of it."""
+    """The status that an object should have, and the Events that tell of it.
+
+    `first`: it holds a decision that must be remembered before anything is done about it.
+    """
 
     target: Target
     status: dict[str, Any]
     events: tuple[Object, ...]
+    first: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,9 +109,15 @@ def _deployment(planned: DeploymentPlan, settings: Settings, now: datetime) -> S
     view = planned.view
     subject = Target("YoloDeployment", view.namespace, view.name, view.uid)
     made = deployment_status(planned, now)
-    write = StatusWrite(subject, made.wire(), events(subject, view.status.conditions, made.conditions, now))
+    told = events(subject, view.status.conditions, made.conditions, now)
+    write = StatusWrite(subject, made.wire(), told, first=_decided(view.status.rollout) != _decided(made.rollout))
     doomed = tuple(Target("Deployment", view.namespace, group.name, group.uid) for group in planned.gone)
     return Step(subject, apply=tuple(serving.serving(planned, settings)), delete=doomed, status=write)
+
+
+def _decided(rollout: RolloutStatus | None) -> tuple[str, ...]:
+    """Return what of a rollout cannot be seen from its Deployments."""
+    return (rollout.phase, rollout.engine, rollout.image, rollout.answered) if rollout is not None else ()
 
 
 def _pool(planned: PoolPlan, now: datetime) -> Step:
