@@ -52,6 +52,19 @@ async def test_failures_back_off_to_a_minute_and_begin_anew_when_all_is_well(fle
     assert delay(fleet, GATE) == pytest.approx(RETRY_S, abs=0.5)
 
 
+async def test_what_could_not_be_written_is_tried_at_once_when_the_api_server_is_back(fleet) -> None:
+    for _ in range(6):
+        fleet._failed(GATE)
+    fleet.back()
+    assert fleet.cache.dirty.take(9) == {GATE}
+    fleet._timers.pop(GATE).cancel()
+    fleet._failed(GATE)
+    assert delay(fleet, GATE) == pytest.approx(RETRY_S, abs=0.5)
+    fleet._well(GATE)
+    fleet.back()
+    assert len(fleet.cache.dirty) == 0, "who is well has no turn"
+
+
 async def test_many_failures_do_not_overflow(fleet) -> None:
     fleet._failures[GATE] = 5000
     fleet._failed(GATE)

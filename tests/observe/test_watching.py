@@ -47,13 +47,22 @@ def cache() -> Cache:
 
 
 @pytest.fixture
-async def watching(server: FakeApiServer, kube: Kube, cache: Cache, monkeypatch) -> AsyncIterator[Callable]:
+def backs() -> list[int]:
+    """How many pods were known each time that the server was said to be back."""
+    return []
+
+
+@pytest.fixture
+async def watching(server: FakeApiServer, kube: Kube, cache: Cache, backs, monkeypatch) -> AsyncIterator[Callable]:
     """Start a reflector of pods, from a list or from a version."""
     monkeypatch.setattr(reflector, "FIRST_PAUSE_S", 0.01)
     tasks = []
 
+    def back() -> None:
+        backs.append(len(names(cache)))
+
     async def start(since: str = "", namespace: str | None = None) -> None:
-        tasks.append(asyncio.create_task(reflect(kube, cache, resource("Pod"), namespace, since)))
+        tasks.append(asyncio.create_task(reflect(kube, cache, resource("Pod"), namespace, since, back=back)))
         await until(lambda: server.watched("Pod"))
 
     yield start
@@ -164,11 +173,12 @@ async def test_a_version_that_the_server_forgot_means_a_new_list(server, cache, 
     await task
 
 
-async def test_a_server_that_is_away_is_asked_again(server, cache, watching):
+async def test_a_server_that_is_away_is_asked_again_and_said_to_be_back_once(server, cache, watching, backs):
     server.faults.append(Fault("GET", "pods", 0, times=2))
     server.put(pod("a"))
     await watching()
     assert names(cache) == ["a"]
+    assert backs == [1], "when all is known again"
 
 
 async def test_a_large_object_comes_through(server, cache, watching):

@@ -134,7 +134,7 @@ class Fleet:
             for resource in REFLECTED:
                 for namespace in self.namespaces:
                     since = self._versions[(resource.kind, namespace)]
-                    tasks.create_task(reflect(self._kube, self.cache, resource, namespace, since))
+                    tasks.create_task(reflect(self._kube, self.cache, resource, namespace, since, back=self.back))
             tasks.create_task(self._passes())
             tasks.create_task(self._audits())
             tasks.create_task(self._follow_builds())
@@ -230,6 +230,11 @@ class Fleet:
     def _failed(self, key: Key) -> None:
         failed = self._failures[key] = min(self._failures.get(key, 0) + 1, MAX_DOUBLINGS)
         self._wake(key, min(LONGEST_RETRY_S, RETRY_S * 2 ** (failed - 1)))
+
+    def back(self) -> None:
+        """Try at once what could not be written: the API server answers again, and a wait was for that."""
+        self.cache.dirty.add(*self._failures)
+        self._failures.clear()
 
     def _well(self, key: Key) -> None:
         self._failures.pop(key, None)

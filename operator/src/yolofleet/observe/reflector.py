@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -42,11 +43,19 @@ async def relist(kube: Kube, cache: Cache, resource: Resource, namespace: str | 
     return version
 
 
-async def reflect(kube: Kube, cache: Cache, resource: Resource, namespace: str | None, since: str) -> None:
-    """Follow our labelled objects of one kind for ever; every failure backs off and says so once."""
+async def reflect(
+    kube: Kube, cache: Cache, resource: Resource, namespace: str | None, since: str, *, back: Callable[[], None]
+) -> None:
+    """Follow our labelled objects of one kind for ever; every failure backs off and says so once.
+
+    `back` is called when the API server has answered again after that.
+    """
     pause = FIRST_PAUSE_S
     while True:
         try:
+            if not since:
+                since = await relist(kube, cache, resource, namespace)
+                back()
             since = await _follow(kube, cache, resource, namespace, since)
             pause = FIRST_PAUSE_S
         except (ApiServerError, aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -57,8 +66,6 @@ async def reflect(kube: Kube, cache: Cache, resource: Resource, namespace: str |
 
 
 async def _follow(kube: Kube, cache: Cache, resource: Resource, namespace: str | None, since: str) -> str:
-    if not since:
-        since = await relist(kube, cache, resource, namespace)
     only_metadata = resource.kind in ONLY_METADATA
     selector = selector_of(resource)
     stream = kube.watch(resource, since=since, namespace=namespace, selector=selector, metadata_only=only_metadata)
