@@ -20,8 +20,10 @@ LEARNING_S = 600.0
 BETTER = 0.995
 """Another choice must be this much cheaper; the same for doing without what rises, which is rare and then matters."""
 PATIENT = 1.003
-BLOCKS = 10
+PARTS = 10
 """The start time is looked back on in so many parts."""
+BLOCKS = PARTS + 2
+"""And as long as a look takes beside it: what arrived since the last look met what had been decided before that."""
 UNBOUND = 1e9
 
 Vector = NDArray[np.float64]
@@ -161,7 +163,7 @@ def seen(known: Shadows, look: Look, market: Market) -> Shadows:
     counts = _counts(known, look.usual_fps, told, market.replica_fps * market.target)
     recent = 0
     for begun in known.begun:
-        recent += look.at - begun <= market.start_s
+        recent += look.at - begun <= market.start_s + look.elapsed_s
     paid = counts.copy()
     if recent:
         paid += market.over_price * _over(look.fps, known.blocks[:recent].min(axis=0), market.replica_fps)
@@ -193,7 +195,7 @@ def _remembered(
     known: Shadows, at: float, counts: Counts, start_s: float
 ) -> tuple[NDArray[np.float64], tuple[float, ...]]:
     """Keep the least count of each part of the start time; what is older is overwritten."""
-    if at - known.begun[0] < start_s / BLOCKS - 1e-9:
+    if at - known.begun[0] < start_s / PARTS - 1e-9:
         blocks = known.blocks.copy()
         np.minimum(blocks[0], counts, out=blocks[0])
         return blocks, known.begun
