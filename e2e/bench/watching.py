@@ -57,10 +57,6 @@ def _watch(fleet: Fleet, kind: str, seen: Seen) -> Iterator[None]:
 
 
 def _listen(watch: subprocess.Popen[str], kind: str, seen: Seen) -> None:
-    """Take event by event: kubectl writes each as JSON over many lines, the last of which is a brace alone."""
-    lines: list[str] = []
+    """Take event by event: kubectl writes each as one line."""
     for line in watch.stdout or ():
-        lines.append(line)
-        if line.rstrip() == "}":
-            seen.told.append((time.time(), kind, json.loads("".join(lines))["object"]))
-            lines.clear()
+        seen.told.append((time.time(), kind, json.loads(line)["object"]))

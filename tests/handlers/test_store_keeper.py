@@ -96,6 +96,26 @@ async def test_two_deployments_of_one_model_on_two_nodes_have_one_build(server, 
     assert only(server, "YoloEngine")["status"]["attempts"] == 1
 
 
+async def test_what_lies_in_the_store_from_former_days_needs_no_build(server, kube, s3) -> None:
+    fleet, grant = await building(server, kube, s3)
+    report = built(grant)
+    ended(server, report)
+    await seen(fleet)
+    for kind in ("YoloEngine", "Job", "Deployment", "Pod", "YoloDeployment"):
+        for obj in server.all(kind):
+            server.remove(kind, obj["metadata"]["name"])
+    server.put(yolodeployment("again"))
+    later = made(kube, fleet._settings)
+    await later.load()
+    await settled(later)
+    engine = only(server, "YoloEngine")
+    assert not server.all("Job")
+    assert conditions(engine)["Ready"] == ("True", "Published")
+    assert (engine["status"]["message"], engine["status"]["artifact"]) == ("cached", report["artifact"])
+    assert engine["status"].get("attempts", 0) == 0
+    assert only(server, "Deployment")["metadata"]["name"].startswith("again")
+
+
 async def test_a_build_that_reports_what_is_not_there_is_tried_again_and_the_condition_says_why(
     server, kube, s3
 ) -> None:

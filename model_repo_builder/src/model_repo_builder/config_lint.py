@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tritonclient.grpc import model_config_pb2
+from model_repo_builder.triton_protobufs import model_config_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from tritonclient.grpc import model_config_pb2
-
 from model_repo_builder import onnx_defaults, triton_config
 from model_repo_builder.errors import Refused
 from model_repo_builder.frame_layout import FRAMES, GEOMETRY, PLACE, defaults, frame_format, layout_of
 from model_repo_builder.manifest import FRAMES_FILE, MODEL_FILE
 from model_repo_builder.triton_config import TritonModel, TritonTensor
+from model_repo_builder.triton_protobufs import model_config_pb2
 from model_repo_builder.tuning import Wanted, tuned
 from yolofleet.api.endpoints import Postprocess, model_name
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
 
 from model_repo_builder.metadata import literal
+from model_repo_builder.triton_protobufs import model_config_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -51,6 +51,7 @@ class Contents(ApiModel):
     key: SHA256
     files: Annotated[list[StoredFile], Field(min_length=1, max_length=16)]
     attempt: Attempt | None = None
+    provenance: dict[str, str] = Field(default_factory=dict)
 
     def size_bytes(self) -> int:
         """Return the size of all files together."""

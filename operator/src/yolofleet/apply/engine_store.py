@@ -12,12 +12,13 @@ from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
-from yolofleet.api.build import Artifact
+from yolofleet.api.build import Artifact, BuildResult
 from yolofleet.api.store import GRANTED_FILES, MANIFEST, MAX_MANIFEST_BYTES, Bucket, Contents, Grant, Published
 from yolofleet.errors import StoreError
 from yolofleet.objects import Content, Credential, Entry, Objects
 from yolofleet.planning.sweeping import Deletion, Place, StoredObject, Survey
 
+SHA256_WORDS = re.compile(r"[a-f0-9]{64}")
 LAYOUT = re.compile(
     r"([a-z0-9][a-z0-9-]{0,62})/([a-f0-9]{64})/(?:([A-Za-z0-9][A-Za-z0-9-]*)/)?[A-Za-z0-9][A-Za-z0-9_.-]*"
 )
@@ -88,6 +89,24 @@ class EngineStore:
         signed = await asyncio.gather(*(objects.signed("GET", place, seconds=seconds) for place in places))
         manifest = await objects.signed("GET", objects.bucket.manifest_of(key), seconds=seconds)
         return Published(sha256=_digest(found.body), manifest=manifest, files=dict(zip(names, signed, strict=True)))
+
+    async def standing(self, namespace: str, key: str) -> BuildResult | None:
+        """Return what is published under a key already, each file in its full size; None where there is no such thing.
+
+        Its bytes are verified by every pod that takes it, which also finds what is damaged.
+        """
+        async with self._alone((namespace, key)):
+            objects = self._objects(namespace)
+            found = await objects.get(objects.bucket.manifest_of(key), limit=MAX_MANIFEST_BYTES)
+            if found is None:
+                return None
+            try:
+                artifact = await self._whole(objects, key, found)
+            except FalseReportError:
+                return None
+            weights = Contents.model_validate_json(found.body).provenance.get("weightsSHA256")
+            known = weights if weights and SHA256_WORDS.fullmatch(weights) else None
+            return BuildResult(outcome="Cached", artifact=artifact, weights_sha256=known)
 
     async def confirm(self, attempt: Attempt, told: Artifact) -> Artifact:
         """Return what is published under a key after a build that reports `told`; FalseReportError where it lied.

@@ -53,9 +53,9 @@ class Metrics:
     def count_build(self, planned: EnginePlan, now: datetime) -> None:
         """Count a build in the pass that writes its end down."""
         before, after, job = planned.view.status, planned.status, planned.view.job
-        if before.artifact is None and after.artifact is not None:
+        if before.artifact is None and after.artifact is not None and job is not None:
             self.builds.labels("succeeded").inc()
-            if job is not None and job.started is not None:
+            if job.started is not None:
                 self.build_seconds.observe(max(0.0, ((job.ended or now) - job.started).total_seconds()))
         elif before.failure is None and after.failure is not None:
             self.builds.labels("failed" if after.next_attempt_time else "refused").inc()

@@ -17,7 +17,7 @@ from yolofleet.api.store import CREDENTIAL_PATH, Grant
 from yolofleet.apply.engine_store import Attempt, EngineStore, FalseReportError
 from yolofleet.errors import StoreError
 from yolofleet.objects import credential_in
-from yolofleet.planning.building import EnginePlan, held_by_store
+from yolofleet.planning.building import EnginePlan, found_in_store, held_by_store
 from yolofleet.planning.plan import Plan
 from yolofleet.planning.snapshot import EngineView, JobView, Snapshot
 from yolofleet.render.store import bucket, in_s3
@@ -65,7 +65,10 @@ class StoreKeeper:
         return replace(snapshot, engines={**snapshot.engines, **seen})
 
     async def granted(self, decided: Plan, now: datetime) -> tuple[Plan, Mapping[Name, Grant]]:
-        """Return a grant for each build that is to start; a build whose grant can't be made does not start."""
+        """Return a grant for each build that is to start.
+
+        A build whose grant can't be made does not start, nor one whose engine is there from former days.
+        """
         starting = [planned for planned in decided.engines if planned.start]
         if self.store is None or not starting:
             return decided, {}
@@ -73,17 +76,17 @@ class StoreKeeper:
             return _all_held(decided, self.full, now), {}
         made = await asyncio.gather(*(self._grant(self.store, planned, now) for planned in starting))
         told = {_name(planned.view): answer for planned, answer in zip(starting, made, strict=True)}
-        engines = tuple(
-            held_by_store(planned.view, why, now) if isinstance(why := told.get(_name(planned.view)), str) else planned
-            for planned in decided.engines
-        )
+        engines = tuple(_after(planned, told.get(_name(planned.view)), now) for planned in decided.engines)
         return replace(decided, engines=engines), {name: one for name, one in told.items() if isinstance(one, Grant)}
 
-    async def _grant(self, store: EngineStore, planned: EnginePlan, now: datetime) -> Grant | str:
+    async def _grant(self, store: EngineStore, planned: EnginePlan, now: datetime) -> Grant | BuildResult | str:
         view, attempt = planned.view, f"{now:%Y%m%dT%H%M%SZ}-{planned.status.attempts}"
         if why := self._silence():
             return why
         try:
+            # What was found damaged once goes through a build each time, which looks at every byte.
+            if view.status.damage is None and (found := await store.standing(view.namespace, view.spec.key)):
+                return found
             return await store.grant(Attempt(view.namespace, view.spec.key, attempt), seconds=self.grant_seconds)
         except StoreError as error:
             return self._heard(error)
@@ -109,6 +112,13 @@ class StoreKeeper:
         log.warning("the store refused", extra={"error": str(error)})
         self._away = (time.monotonic() + SILENCE_S, str(error))
         return str(error)
+
+
+def _after(planned: EnginePlan, answer: Grant | BuildResult | str | None, now: datetime) -> EnginePlan:
+    """Return the step of an engine after the store's answer."""
+    if isinstance(answer, str):
+        return held_by_store(planned.view, answer, now)
+    return found_in_store(planned.view, answer) if isinstance(answer, BuildResult) else planned
 
 
 def _all_held(decided: Plan, why: str, now: datetime) -> Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from yolofleet.api.build import Failure
+from yolofleet.api.build import BuildResult, Failure
 from yolofleet.api.conditions import Reason
 from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.planning import mending
@@ -46,7 +46,7 @@ def step(view: EngineView, *, policy: Policy, now: datetime, free_builds: int) -
         return _in_store(view, policy=policy, now=now)
     job = view.job
     if not view.held and job is not None and job.result is not None and job.result.artifact is not None:
-        return _published(view, job)
+        return found_in_store(view, job.result)
     if job is None or job.terminating or job.spent or view.held:
         held = held_by_store(view, view.held, now) if view.held else None
         return held or _without_job(view, policy=policy, now=now, free_builds=free_builds)
@@ -136,15 +136,15 @@ def held_by_store(view: EngineView, why: str, now: datetime, reason: Reason = Re
     return _held(view, reason, why, due=now + timedelta(seconds=QUEUE_RECHECK_S))
 
 
-def _published(view: EngineView, job: JobView) -> EnginePlan:
-    assert job.result is not None  # noqa: S101 - for the type checker; the caller looked
+def found_in_store(view: EngineView, result: BuildResult) -> EnginePlan:
+    """Return the step of an engine that lies in the store: it was just built, or is there from former days."""
     status = view.status.model_copy(
         update={
             "stage": "Publish",
             "progress_percent": 100,
-            "message": "cached" if job.result.outcome == "Cached" else "",
-            "artifact": job.result.artifact,
-            "weights_sha256": job.result.weights_sha256,
+            "message": "cached" if result.outcome == "Cached" else "",
+            "artifact": result.artifact,
+            "weights_sha256": result.weights_sha256,
             "failure": None,
             "next_attempt_time": None,
         }
