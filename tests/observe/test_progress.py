@@ -85,6 +85,16 @@ async def test_the_longest_message_in_the_widest_letters(told):
         '{"stage":"Dream","percent":7}',
         '{"stage":"Build","percent":700}',
         '{"stage":"Build","percent":"7"}',
+        '{"stage":"Build","percent":-1}',
+        '{"stage":"Build","percent":101}',
+        '{"stage":"Build","percent":7.5}',
+        '{"stage":"Build","percent":NaN}',
+        '{"stage":"Build","percent":Infinity}',
+        '{"stage":"Build","percent":1e999}',
+        '{"stage":"Build","percent":true}',
+        '{"stage":"Build"}',
+        '{"stage":["Build"],"percent":7}',
+        '{"percent":7,"stage":' + "[" * 3000,
         '{"stage":"Build","percent":7,"message":"' + "x" * 257 + '"}',
         '{"stage":"Build","percent":7,"more":"' + "x" * 5000 + '"}',
         "\x00\xff",
@@ -92,6 +102,12 @@ async def test_the_longest_message_in_the_widest_letters(told):
 )
 async def test_garbage_is_nothing(told, text):
     assert await told(says(text)) is None
+
+
+async def test_words_that_would_draw_on_a_terminal_are_only_words(told):
+    found = await told(says('{"stage":"Build","percent":7,"message":"a\\u001b[2Jb\\nc\\u202ed"}'))
+    assert found is not None
+    assert found.message == "a [2Jb c d"
 
 
 async def test_no_redirect_is_followed(told):

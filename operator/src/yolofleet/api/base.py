@@ -89,7 +89,13 @@ def as_atomic(*, max_items: int) -> Any:
     return Field(max_length=max_items, json_schema_extra={"x-kubernetes-list-type": "atomic"})
 
 
+def _printable(words: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in words)
+
+
 Unique = AfterValidator(_unique)
+Printable = AfterValidator(_printable)
+"""Words of somebody else, for a person's terminal: what would draw on it or break the line becomes a space."""
 
 
 def text(max_length: int, pattern: str | None = None, *, min_length: int = 0) -> Any:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from yolofleet.api.base import SHA256, ApiModel, Name, ObjectName, Profile, text
+from yolofleet.api.base import SHA256, ApiModel, Name, ObjectName, Printable, Profile, text
 from yolofleet.api.curve import Curve
 from yolofleet.api.endpoints import Postprocess
 from yolofleet.api.recipe import BatchSize, Builder, Endpoint, Recipe, Target
@@ -60,13 +60,13 @@ class Artifact(ApiModel):
 class Failure(ApiModel):
     """Why something did not work, in the words that a condition shows."""
 
-    field: Annotated[str, text(256)] = ""
+    field: Annotated[str, text(256), Printable] = ""
     """Field of the spec that is at fault."""
-    value: Annotated[str, text(512)] = ""
+    value: Annotated[str, text(512), Printable] = ""
     """What it holds."""
-    message: Annotated[str, text(1024)]
+    message: Annotated[str, text(1024), Printable]
     """What is wrong."""
-    remedy: Annotated[str, text(512)] = ""
+    remedy: Annotated[str, text(512), Printable] = ""
     """What to do about it."""
 
     def sentence(self) -> str:
@@ -114,7 +114,7 @@ class Progress(ApiModel):
 
     stage: Stage
     percent: Percent
-    message: Annotated[str, text(256)] = ""
+    message: Annotated[str, text(256), Printable] = ""
 
 
 class ServeRequest(ApiModel):
