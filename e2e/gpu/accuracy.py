@@ -99,16 +99,21 @@ def precision_of(raw: Raw, data: pictures.Pictures) -> Row:
     return {"map50": round(found.map50, 4), "map50_95": round(found.map50_95, 4)}
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return what this step takes."""
+    made = argparse.ArgumentParser(description=__doc__)
+    for name in ("models", "out", "data", "rows"):
+        made.add_argument(f"--{name}", type=Path, required=True)
+    made.add_argument("--model", required=True)
+    made.add_argument("--batch", type=int, default=8)
+    made.add_argument("--frames", type=int, default=300, help="labelled frames for mAP")
+    made.add_argument("--compared", type=int, default=32, help="frames compared with ONNX box by box")
+    return made
+
+
 def main() -> int:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("models", "out", "data", "rows"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--frames", type=int, default=300, help="labelled frames for mAP")
-    parser.add_argument("--compared", type=int, default=32, help="frames compared with ONNX box by box")
-    asked = parser.parse_args()
+    asked = parser().parse_args()
     sheet, data = Sheet(asked.rows), pictures.load(asked.data, "val", asked.frames)
     few = data.frames[: asked.compared]
     with torch.inference_mode():

@@ -93,16 +93,21 @@ class told:  # noqa: N801 - reads as a word
         return error is None or isinstance(error, Exception)
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return what this step takes."""
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("--models", type=Path, required=True, help="NAME.pt and NAME.onnx")
+    made.add_argument("--out", type=Path, required=True, help="where the engines are")
+    made.add_argument("--rows", type=Path, required=True)
+    made.add_argument("--model", required=True)
+    made.add_argument("--batch", type=int, action="append", required=True)
+    made.add_argument("--torch-compile", action="append", default=[], choices=["default", "max-autotune"])
+    return made
+
+
 def main() -> int:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, required=True, help="NAME.pt and NAME.onnx")
-    parser.add_argument("--out", type=Path, required=True, help="where the engines are")
-    parser.add_argument("--rows", type=Path, required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--batch", type=int, action="append", required=True)
-    parser.add_argument("--torch-compile", action="append", default=[], choices=["default", "max-autotune"])
-    asked = parser.parse_args()
+    asked = parser().parse_args()
     sheet = Sheet(asked.rows)
     with torch.inference_mode():
         for batch in asked.batch:

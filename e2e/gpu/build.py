@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx
 
-from e2e.gpu import graphs
+from e2e.gpu import graphs, rewrites
 from model_repo_builder import cuda_device, engine_from_onnx
 from model_repo_builder.engine_settings import BatchRange, EngineOptions
 from yolofleet.api.recipe import ImageSize, Target
@@ -34,6 +34,8 @@ class Wanted:
     level: int = 3
     aux_streams: int | None = None
     portable: bool = False
+    detailed: bool = False
+    rewrite: tuple[str, ...] = ()
     tag: str = ""
 
     @property
@@ -46,6 +48,7 @@ class Wanted:
                 f"-o{self.level}" if self.level != 3 else "",
                 f"-aux{self.aux_streams}" if self.aux_streams is not None else "",
                 "-portable" if self.portable else "",
+                "".join(f"-{name}" for name in self.rewrite),
                 f"-{self.tag}" if self.tag else "",
             ]
         )
@@ -54,9 +57,9 @@ class Wanted:
 
 
 def prepare(wanted: Wanted, models: Path, out: Path) -> Path:
-    """Write the graph that is compiled; INT8's comes from `python -m e2e.gpu.calibrate`."""
-    suffix = "-int8" if wanted.precision == "INT8" else ""
-    model = onnx.load(models / f"{wanted.model}{suffix}.onnx")
+    """Write the graph that is compiled; those of INT8 and FP8 come from `python -m e2e.gpu.calibrate`."""
+    suffix = {"INT8": "-int8", "FP8": "-fp8"}.get(wanted.precision, "")
+    model = rewrites.rewritten(onnx.load(models / f"{wanted.model}{suffix}.onnx"), wanted.rewrite)
     if not wanted.flags:
         model = graphs.typed(model, wanted.precision, half_io=not wanted.float_io)  # type: ignore[arg-type]
     if wanted.frames == "endpoint":
@@ -88,6 +91,7 @@ def compiled(wanted: Wanted, models: Path, out: Path, cache: Path) -> dict[str, 
         portable=wanted.portable,
         half_io=not wanted.frames and not wanted.float_io,
         aux_streams=wanted.aux_streams,
+        detailed=wanted.detailed,
         typed=not wanted.flags,
     )
     if wanted.frames == "plugin":
@@ -118,30 +122,39 @@ class Told:
             print(f"  build {fraction:6.1%}  {words[:80]}", file=sys.stderr, flush=True)
 
 
-def main() -> int:
-    """Compile unless the engine is there."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("model")
-    parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--free", action="store_true", help="batches from 1 to --batch, not this one only")
-    parser.add_argument("--float-io", action="store_true", help="FP32 inputs and outputs around FP16 layers")
-    parser.add_argument("--precision", default="FP16", choices=["FP32", "TF32", "FP16", "BF16", "INT8"])
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Return what this step takes."""
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("--models", type=Path, required=True)
+    made.add_argument("--out", type=Path, required=True)
+    made.add_argument("model")
+    made.add_argument("--batch", type=int, required=True)
+    made.add_argument("--free", action="store_true", help="batches from 1 to --batch, not this one only")
+    made.add_argument("--float-io", action="store_true", help="FP32 inputs and outputs around FP16 layers")
+    made.add_argument("--precision", default="FP16", choices=["FP32", "TF32", "FP16", "BF16", "INT8", "FP8"])
+    made.add_argument(
         "--frames",
         default="",
         choices=["endpoint", "plugin"],
         help="uint8 frames in, boxes out: the endpoint's own graph, or TensorRT's NMS plugin",
     )
-    parser.add_argument("--flags", action="store_true", help="FP16 by the builder's flag, not by the graph's types")
-    parser.add_argument("--level", type=int, default=3)
-    parser.add_argument("--aux-streams", type=int)
-    parser.add_argument("--portable", action="store_true")
-    parser.add_argument("--tag", default="", help="set apart in the file's name")
-    parser.add_argument("--cache", type=Path, help="timing cache (default: one for each model in --out)")
-    parser.add_argument("--rebuild", action="store_true", help="build even if the engine is there")
-    asked = vars(parser.parse_args())
+    made.add_argument("--flags", action="store_true", help="FP16 by the builder's flag, not by the graph's types")
+    made.add_argument("--level", type=int, default=3)
+    made.add_argument("--aux-streams", type=int)
+    made.add_argument("--portable", action="store_true")
+    made.add_argument("--detailed", action="store_true", help="the inspector tells of each layer")
+    made.add_argument(
+        "--rewrite", action="append", default=[], choices=sorted(rewrites.REWRITES), help="repeatable, in this order"
+    )
+    made.add_argument("--tag", default="", help="set apart in the file's name")
+    made.add_argument("--cache", type=Path, help="timing cache (default: one for each model in --out)")
+    made.add_argument("--rebuild", action="store_true", help="build even if the engine is there")
+    return made
+
+
+def main() -> int:
+    """Compile unless the engine is there."""
+    asked = vars(parser().parse_args())
     models, out, cache, again = (asked.pop(name) for name in ("models", "out", "cache", "rebuild"))
     out.mkdir(parents=True, exist_ok=True)
     wanted = Wanted(**asked)

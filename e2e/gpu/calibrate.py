@@ -8,25 +8,51 @@ import sys
 import time
 from pathlib import Path
 
-from e2e.gpu import pictures
-from model_repo_builder import onnx_calibration
+import onnx
+
+from e2e.gpu import pictures, rewrites
+from model_repo_builder import onnx_calibration, onnx_quantized, quantization_lint
+
+EVEN = 16
+"""Hopper's FP8 convolutions take channels by so many; grouped ones have none."""
+
+
+def odd(source: Path) -> list[str]:
+    """Return the convolutions that FP8 has no kernels for."""
+    graph = onnx.load(source).graph
+    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    layers = [(node, shapes[node.input[1]]) for node in graph.node if node.op_type == "Conv"]
+    return [node.name for node, (made, taken, *_) in layers if made % EVEN or taken % EVEN]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what this step takes."""
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("--models", type=Path, required=True)
+    made.add_argument("--data", type=Path, required=True, help="folder of e2e.shapes.generate")
+    made.add_argument("--frames", type=int, default=64)
+    made.add_argument("model")
+    made.add_argument("--rewrite", action="append", default=[], choices=sorted(rewrites.REWRITES), help="beforehand")
+    return made
 
 
 def main() -> int:
     """Calibrate on training pictures, so that validation's stay unseen."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True, help="folder of e2e.shapes.generate")
-    parser.add_argument("--frames", type=int, default=64)
-    parser.add_argument("model")
-    asked = parser.parse_args()
+    asked = parser().parse_args()
     began = time.monotonic()
     seen = pictures.load(asked.data, "train", asked.frames)
     frames = pictures.normalised(seen.frames)
-    told = onnx_calibration.quantize(
-        asked.models / f"{asked.model}.onnx", asked.models / f"{asked.model}-int8.onnx", frames
+    source, target = asked.models / f"{asked.model}-rewritten.onnx", asked.models / f"{asked.model}-int8.onnx"
+    onnx.save(rewrites.rewritten(onnx.load(asked.models / f"{asked.model}.onnx"), asked.rewrite), source)
+    told = onnx_calibration.quantize(source, target, frames)
+    seconds = round(time.monotonic() - began, 1)
+    narrow = onnx_calibration.quantize(
+        source, fp8 := asked.models / f"{asked.model}-fp8.onnx", frames, leave_out=odd(source)
     )
-    print(json.dumps({"model": asked.model, "quantized": told, "seconds": round(time.monotonic() - began, 1)}))
+    onnx.save(made := onnx_quantized.as_fp8(onnx.load(fp8)), fp8)
+    if wrong := quantization_lint.problems(made):
+        raise SystemExit(f"the FP8 graph breaks TensorRT's rules: {wrong[0]}")
+    print(json.dumps({"model": asked.model, "quantized": told, "fp8": narrow, "seconds": seconds}))
     return 0
 
 

@@ -34,7 +34,8 @@ class Runner:
         import tensorrt as trt
 
         kinds = {trt.float32: torch.float32, trt.float16: torch.float16, trt.int32: torch.int32, trt.uint8: torch.uint8}
-        self.engine = load_engine(plan)
+        self._words: list[str] = []
+        self.engine = load_engine(plan, self._words)
         self.context = self.engine.create_execution_context()
         self.stream = stream or torch.cuda.Stream()
         self.inputs: dict[str, torch.Tensor] = {}
@@ -58,7 +59,7 @@ class Runner:
     def step(self) -> None:
         """Enqueue one batch."""
         if not self.context.execute_async_v3(self.stream.cuda_stream):
-            raise RuntimeError("TensorRT did not take the batch")
+            raise RuntimeError(f"TensorRT did not take the batch: {'; '.join(self._words[-3:]) or 'no reason given'}")
 
     def graphed(self) -> Step:
         """Return a step that replays a CUDA graph of `step`."""

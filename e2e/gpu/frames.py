@@ -130,14 +130,19 @@ def measure(
         row.update(called(runner.from_pinned, len(frames)))
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return what this step takes."""
+    made = argparse.ArgumentParser(description=__doc__)
+    for name in ("models", "out", "data", "rows"):
+        made.add_argument(f"--{name}", type=Path, required=True)
+    made.add_argument("--model", required=True)
+    made.add_argument("--batch", type=int, action="append", required=True)
+    return made
+
+
 def main() -> int:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("models", "out", "data", "rows"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--batch", type=int, action="append", required=True)
-    asked = parser.parse_args()
+    asked = parser().parse_args()
     sheet = Sheet(asked.rows)
     for batch in asked.batch:
         frames = list(pictures.load(asked.data, "val", batch).frames)

@@ -60,14 +60,19 @@ def silent(_fraction: float, _words: str) -> None:
     """Hear progress and say nothing."""
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return what this step takes."""
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("names", nargs="+", metavar="NAME[=FILE.pt]")
+    made.add_argument("--out", type=Path, required=True)
+    made.add_argument("--size", type=int, default=640, help="height and width, in pixels")
+    made.add_argument("--seed", type=int, default=0)
+    return made
+
+
 def main() -> int:
     """Write every model that is named."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="+", metavar="NAME[=FILE.pt]")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=640, help="height and width, in pixels")
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    asked = parser().parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     for told in asked.names:
         name, _, weights_file = told.partition("=")

@@ -75,15 +75,20 @@ def ultralytics_engine(engine: Path, batch: int) -> Step:
     return lambda: backend.forward(x)
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return what this step takes."""
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("--models", type=Path, required=True)
+    made.add_argument("--out", type=Path, required=True)
+    made.add_argument("model")
+    made.add_argument("--batch", type=int, required=True)
+    made.add_argument("--compile", choices=["default", "max-autotune"], help="only fill torch.compile's cache")
+    return made
+
+
 def main() -> int:
     """Export Ultralytics' own engine unless it is there."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("model")
-    parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--compile", choices=["default", "max-autotune"], help="only fill torch.compile's cache")
-    asked = parser.parse_args()
+    asked = parser().parse_args()
     if asked.compile:
         with torch.inference_mode():
             compiled(asked.models / f"{asked.model}.pt", asked.batch, asked.compile, torch.cuda.Stream())

@@ -144,13 +144,18 @@ def first_answer(plan: Path, batch: int) -> dict[str, Any]:
     }
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return what this step takes."""
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("what", choices=["rates", "count", "layers", "first"])
+    made.add_argument("files", type=Path, nargs="*")
+    made.add_argument("--rows", type=Path)
+    return made
+
+
 def main() -> int:
     """Measure or count, and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["rates", "count", "layers", "first"])
-    parser.add_argument("files", type=Path, nargs="*")
-    parser.add_argument("--rows", type=Path)
-    asked = parser.parse_args()
+    asked = parser().parse_args()
     found: list[Any] = [rates()] if asked.what == "rates" else []
     for path in asked.files:
         if asked.what == "count":

@@ -1,7 +1,8 @@
-"""Throughput by slice, batch and instances: NVIDIA's MPS stands in for MIG slices (SMs limited, memory shared).
+"""Throughput by slice, batch and instances, where MIG is not to be had: SMs are limited, memory is shared.
 
-`python -m e2e.gpu.slices --models M --out O --rows R --model yolo11n --batch 1 --batch 8`. One process a slice, alone
-all at once; each replays its own CUDA graph and waits for it, as an instance of Triton does.
+`python -m e2e.gpu.slices --by green --models M --out O --rows R --model yolo11n --batch 1 --batch 8`. By NVIDIA's MPS
+one process a slice, by green contexts one thread; alone, then all at once. Each replays its own CUDA graph and waits
+for it, as an instance of Triton does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -30,12 +32,18 @@ START_S = 0.05
 Figures = tuple[float, float, float]
 
 
-def work(pipe: Connection, models: Path, out: Path, model: str) -> None:
+def plan_of(asked: argparse.Namespace, batch: int) -> Path:
+    """Return the engine of one batch, of the kind that is asked for."""
+    folder: Path = asked.out
+    return folder / f"{asked.model}-FP16-b{batch}{asked.kind}.plan"
+
+
+def work(pipe: Connection, asked: argparse.Namespace) -> None:
     """Run one process of a slice: load and run as told."""
     import torch
 
     from e2e.gpu import rivals
-    from e2e.gpu.engines import Runner, plans_of
+    from e2e.gpu.engines import Runner
 
     pipe.send(torch.cuda.get_device_properties(0).multi_processor_count)
     stream, step = torch.cuda.Stream(), None
@@ -44,10 +52,10 @@ def work(pipe: Connection, models: Path, out: Path, model: str) -> None:
             kind, value, when = order
             if kind == "engine":
                 step = None
-                step = Runner(plans_of(out, model, value)[0], value, stream).graphed()
+                step = Runner(plan_of(asked, value), value, stream).graphed()
                 pipe.send("ready")
             elif kind == "torch_compile":
-                step = rivals.compiled(models / f"{model}.pt", value, "default", stream)
+                step = rivals.compiled(asked.models / f"{asked.model}.pt", value, "default", stream)
                 pipe.send("ready")
             else:
                 pipe.send(_waits(step, stream, when))
@@ -68,17 +76,22 @@ def _waits(step: Any, stream: Any, when: float) -> list[float]:
     return waits
 
 
-class Slices:
-    """The processes of one layout."""
+def percentage(sms: int) -> str:
+    """Return what MPS is told so that a process sees that many SMs: it rounds down."""
+    return f"{100 * sms / WHOLE + 0.01:.2f}" if sms < WHOLE else "100"
+
+
+class Processes:
+    """One process a slice, under MPS."""
 
     def __init__(self, asked: argparse.Namespace, sms: int, count: int) -> None:
-        os.environ["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{100 * sms / WHOLE + 0.01:.2f}" if sms < WHOLE else "100"
+        os.environ["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = percentage(sms)
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
         self._processes = []
         for _ in range(count):
             ours, theirs = context.Pipe()
-            process = context.Process(target=work, args=(theirs, asked.models, asked.out, asked.model), daemon=True)
+            process = context.Process(target=work, args=(theirs, asked), daemon=True)
             process.start()
             theirs.close()
             self._pipes.append(ours)
@@ -92,20 +105,12 @@ class Slices:
         for pipe in self._pipes[:count]:
             pipe.recv()
 
-    def run(self, batch: int, count: int) -> dict[str, float]:
-        """Run `count` processes at once; medians of repeats."""
-        figures = [self._once(batch, count) for _ in range(REPEATS + 1)][1:]
-        p50, p99, rate = (float(np.median(column)) for column in zip(*figures, strict=True))
-        return {"p50_ms": round(p50, 4), "p99_ms": round(p99, 4), "images_per_s": round(rate, 1)}
-
-    def _once(self, batch: int, count: int) -> Figures:
+    def waits(self, count: int) -> list[list[float]]:
+        """Run `count` processes at once; return the latencies of each."""
         when = time.time() + START_S
         for pipe in self._pipes[:count]:
-            pipe.send(("run", batch, when))
-        waits: list[list[float]] = [pipe.recv() for pipe in self._pipes[:count]]
-        everything = [wait for kept in waits for wait in kept]
-        rate = sum(batch * len(kept) / (sum(kept) / 1e3) for kept in waits)
-        return float(np.percentile(everything, 50)), float(np.percentile(everything, 99)), rate
+            pipe.send(("run", 0, when))
+        return [pipe.recv() for pipe in self._pipes[:count]]
 
     def end(self) -> None:
         """Let the processes go."""
@@ -113,6 +118,58 @@ class Slices:
             pipe.send(None)
         for process in self._processes:
             process.join(10)
+
+
+class Threads:
+    """One thread a slice, its stream on SMs of its own."""
+
+    def __init__(self, asked: argparse.Namespace, sms: int, count: int) -> None:
+        import torch
+
+        from e2e.gpu import green
+
+        whole = sms >= WHOLE
+        self._streams = [torch.cuda.Stream() for _ in range(count)] if whole else green.streams(sms, count)
+        self._asked, self._steps = asked, list[Any]()
+        self.sms = [sms] * count
+
+    def load(self, kind: str, batch: int, count: int) -> None:
+        """Make the first `count` threads ready to run one way at one batch."""
+        from e2e.gpu import rivals
+        from e2e.gpu.engines import Runner
+
+        asked, self._steps = self._asked, []
+        for stream in self._streams[:count]:
+            if kind == "engine":
+                self._steps.append(Runner(plan_of(asked, batch), batch, stream).graphed())
+            else:
+                checkpoint = asked.models / f"{asked.model}.pt"
+                self._steps.append(rivals.compiled(checkpoint, batch, "default", stream))
+
+    def waits(self, count: int) -> list[list[float]]:
+        """Run `count` threads at once; return the latencies of each."""
+        when = time.time() + START_S
+        with ThreadPoolExecutor(count) as pool:
+            told = [pool.submit(_waits, self._steps[at], self._streams[at], when) for at in range(count)]
+            return [each.result() for each in told]
+
+    def end(self) -> None:
+        """Let the engines go."""
+        self._steps.clear()
+
+
+def figures(slices: Processes | Threads, batch: int, count: int) -> dict[str, float]:
+    """Run `count` slices at once; medians of repeats, the first being left out."""
+    kept = [summed(batch, slices.waits(count)) for _ in range(REPEATS + 1)][1:]
+    p50, p99, rate = (float(np.median(column)) for column in zip(*kept, strict=True))
+    return {"p50_ms": round(p50, 4), "p99_ms": round(p99, 4), "images_per_s": round(rate, 1)}
+
+
+def summed(batch: int, waits: list[list[float]]) -> Figures:
+    """Return median and 99th percentile of all latencies, and images per second of all together."""
+    everything = [wait for kept in waits for wait in kept]
+    rate = sum(batch * len(kept) / (sum(kept) / 1e3) for kept in waits)
+    return float(np.percentile(everything, 50)), float(np.percentile(everything, 99)), rate
 
 
 @contextmanager
@@ -131,39 +188,47 @@ def multi_process_service() -> Iterator[None]:
 
 
 def rows_of(asked: argparse.Namespace, sms: int, most: int) -> Iterator[dict[str, Any]]:
-    """Yield the rows of one layout: a process alone, all at once; on the whole GPU 1, 2, 4 instances."""
-    slices = Slices(asked, sms, most)
-    base = {"model": asked.model, "precision": "FP16", "sms": sms, "sms_seen": slices.sms[0]}
+    """Yield the rows of one layout: a slice alone, all at once; on the whole GPU 1, 2, 4 instances."""
+    slices = Processes(asked, sms, most) if asked.by == "mps" else Threads(asked, sms, most)
+    base = {"model": asked.model, "precision": "FP16", "sms": sms, "sms_seen": slices.sms[0], "by": asked.by}
     counts = [1, 2, 4] if sms == WHOLE else [1, most]
     for batch in asked.batch:
         slices.load("engine", batch, most)
         for count in counts:
-            yield {**base, "path": "engine", "batch": batch, "instances": count, **slices.run(batch, count)}
+            yield {**base, "path": "engine", "batch": batch, "instances": count, **figures(slices, batch, count)}
     for batch in asked.torch_batch:
         slices.load("torch_compile", batch, 1)
-        yield {**base, "path": "torch_compile", "batch": batch, "instances": 1, **slices.run(batch, 1)}
+        yield {**base, "path": "torch_compile", "batch": batch, "instances": 1, **figures(slices, batch, 1)}
     slices.end()
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what this step takes."""
+    made = argparse.ArgumentParser(description=__doc__)
+    for name in ("models", "out", "rows"):
+        made.add_argument(f"--{name}", type=Path, required=True)
+    made.add_argument("--by", choices=["mps", "green"], required=True)
+    made.add_argument("--sms", type=int, action="append", choices=sorted(LAYOUTS), help="default: all")
+    made.add_argument("--model", required=True)
+    made.add_argument("--kind", default="", help="end of the engines' names: --kind=-on16")
+    made.add_argument("--batch", type=int, action="append", required=True)
+    made.add_argument("--torch-batch", type=int, action="append", default=[], help="measure torch.compile too, alone")
+    return made
 
 
 def main() -> int:
     """Measure and write."""
+    asked = parser().parse_args()
     from e2e.gpu.bench import Sheet
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("models", "out", "rows"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--batch", type=int, action="append", required=True)
-    parser.add_argument("--torch-batch", type=int, action="append", default=[], help="measure torch.compile too, alone")
-    asked = parser.parse_args()
     sheet = Sheet(asked.rows)
-    with multi_process_service():
-        for sms, most in LAYOUTS.items():
+    with multi_process_service() if asked.by == "mps" else nullcontext():
+        for sms in asked.sms or LAYOUTS:
             try:
-                for row in rows_of(asked, sms, most):
+                for row in rows_of(asked, sms, LAYOUTS[sms]):
                     sheet.add(row)
             except (EOFError, OSError, RuntimeError) as error:
-                sheet.add({"sms": sms, "error": f"{type(error).__name__}: {error}"})
+                sheet.add({"sms": sms, "by": asked.by, "error": f"{type(error).__name__}: {error}"[:300]})
     return 0
 
 

@@ -104,6 +104,11 @@ def test_int8_is_compiled_from_a_typed_graph_with_scales(
     assert seen.max_absolute > 0
 
 
+def test_fp8_is_refused_until_it_is_seen_to_gain(built: Any) -> None:
+    with pytest.raises(Refused, match="no FP8 engines yet"):
+        built("FP8")
+
+
 def test_int8_without_frames_of_ones_own_is_refused(built: Any) -> None:
     with pytest.raises(Refused, match="scales are taken from frames"):
         built("INT8", own_frames=False)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from model_repo_builder import cuda_device, engine_from_onnx
 from model_repo_builder.build_phases import fraction_of
 from model_repo_builder.cuda_device import CudaDevice
-from model_repo_builder.engine_from_onnx import compile_engine, ready
+from model_repo_builder.engine_from_onnx import able, compile_engine, ready
 from model_repo_builder.engine_settings import BatchRange, EngineOptions
 from model_repo_builder.errors import Failed, Refused
 from tests.model_repo_builder import fake_tensorrt
@@ -148,6 +148,12 @@ def test_what_is_missing_is_said_before_tensorrt_is_touched(
 ) -> None:
     with pytest.raises(kind, match=words):
         ready(asked, device, version)
+
+
+def test_fp8_wants_a_device_that_multiplies_it() -> None:
+    with pytest.raises(Refused, match=r"does not multiply FP8, which begins with compute capability 8\.9"):
+        able("FP8", CudaDevice("NVIDIA A100", "8.0", 108, 81920), "10.6")
+    assert able("FP8", SLICE, "10.6") == SLICE
 
 
 def test_a_machine_without_a_driver_has_no_device() -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 HEAD = Head(task="Detect", classes=small_yolo.CLASSES)
 SEEN = small_yolo.frames(16, seed=1)
-LAST = {"mix", "box.first", "box.last", "cls.first", "cls.last", "dfl"}
+FLOATS = {"stem", "mix", "box.first", "box.last", "cls.first", "cls.last", "dfl"}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def quantized(whole: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) 
     onnx.save(whole, str(folder / "model.onnx"))
     layers = onnx_calibration.quantize(folder / "model.onnx", folder / "int8.onnx", small_yolo.frames(16))
     convolutions = sum(node.op_type == "Conv" for node in whole.graph.node)
-    assert layers == convolutions - len(LAST)
+    assert layers == convolutions - len(FLOATS)
     return onnx.load(str(folder / "int8.onnx"))
 
 
@@ -65,8 +65,8 @@ def apart(model: onnx.ModelProto, whole: onnx.ModelProto) -> tuple[float, float]
 
 
 def test_it_keeps_to_every_rule(quantized: onnx.ModelProto) -> None:
-    assert quantization_lint.problems(quantized, LAST) == []
-    assert quantization_lint.problems(onnx_precision.half(quantized), LAST) == []
+    assert quantization_lint.problems(quantized, FLOATS) == []
+    assert quantization_lint.problems(onnx_precision.half(quantized), FLOATS) == []
 
 
 def test_boxes_stay(whole: onnx.ModelProto, quantized: onnx.ModelProto) -> None:
@@ -125,7 +125,7 @@ def test_a_residual_comes_quantised(quantized: onnx.ModelProto) -> None:
 
 def test_fp8_takes_the_place_of_int8(quantized: onnx.ModelProto, whole: onnx.ModelProto) -> None:
     made = onnx_quantized.as_fp8(onnx_precision.half(quantized))
-    assert quantization_lint.problems(made, LAST) == []
+    assert quantization_lint.problems(made, FLOATS) == []
     zeros = {pair.zero for pair in onnx_quantized.pairs(made.graph)}
     kinds = {tensor.data_type for tensor in made.graph.initializer if tensor.name in zeros}
     assert kinds == {onnx.TensorProto.FLOAT8E4M3FN}
@@ -223,7 +223,7 @@ def old(model: onnx.ModelProto) -> None:
 def test_each_breach_is_found(spoil: Callable[[onnx.ModelProto], Any], words: str, quantized: onnx.ModelProto) -> None:
     broken = copied(quantized)
     spoil(broken)
-    assert any(words in told for told in quantization_lint.problems(broken, LAST))
+    assert any(words in told for told in quantization_lint.problems(broken, FLOATS))
 
 
 def test_a_layer_that_is_left_out_takes_floats(whole: onnx.ModelProto, tmp_path: Path) -> None:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 ALLOWED = 0.02
 """Largest error of a channel, relative to its largest value, where no frame shows a box: FP16 keeps 3 digits."""
 CLASSIFY = "Classify"
-BARS = {"INT8": gates.Bars(box_iou=0.8, score_slack=0.15, lost_share=0.02)}
+BARS = {"INT8": gates.Bars(box_iou=0.8, score_slack=0.2, lost_share=0.02)}
 """256 steps move boxes and scores where they cost no precision: yolo26n of the shapes set keeps its mAP50-95 with
-scores 0.11 apart (docs/benchmarks/engines.md). Where frames are labelled, mAP judges."""
+scores 0.18 apart (docs/benchmarks/engines.md). Where frames are labelled, mAP judges."""
 
 
 @dataclass(frozen=True, kw_only=True)

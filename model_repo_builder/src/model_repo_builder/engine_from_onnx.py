@@ -24,6 +24,9 @@ HALVINGS = 3
 WORKSPACE_SHARE = 2
 """The workspace is at most one part in so many of the slice's memory: weights and activations need the rest."""
 LATER = frozenset({"FP8"})
+"""Not yet seen to gain anything on a GPU; benchmarks compile it to find out."""
+FP8_FROM = (8, 9)
+"""Compute capability of the first devices that multiply FP8."""
 PLUGINS = "libnvinfer_plugin.so.10"
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "insufficient memory", "insufficient workspace")
 
@@ -50,8 +53,7 @@ def installed_version() -> str | None:
 
 
 def ready(precision: Precision, device: CudaDevice | None, version: str | None) -> CudaDevice:
-    """Return the device to build on; Refused or Failed where an engine of this precision can't be built here."""
-    backend = {"field": "spec.engine.backend", "value": "TensorRT"}
+    """Return the device to build on; Refused or Failed where an engine of this precision is not to be had here."""
     if precision in LATER:
         raise Refused(
             field="spec.engine.precision",
@@ -59,6 +61,12 @@ def ready(precision: Precision, device: CudaDevice | None, version: str | None) 
             message="this builder makes no FP8 engines yet",
             remedy="set spec.engine.precision: INT8 or FP16",
         )
+    return able(precision, device, version)
+
+
+def able(precision: Precision, device: CudaDevice | None, version: str | None) -> CudaDevice:
+    """Return the device, where TensorRT and it can make an engine of this precision."""
+    backend = {"field": "spec.engine.backend", "value": "TensorRT"}
     if version is None:
         raise Refused(
             **backend,
@@ -72,6 +80,13 @@ def ready(precision: Precision, device: CudaDevice | None, version: str | None) 
             remedy="the build pod must hold a GPU or a MIG slice, and the node its driver; "
             "without one set backend: ONNXRuntime",
         )
+    if precision == "FP8" and tuple(map(int, device.compute_capability.split("."))) < FP8_FROM:
+        raise Refused(
+            field="spec.engine.precision",
+            value=precision,
+            message=f"{device} does not multiply FP8, which begins with compute capability 8.9",
+            remedy="set spec.engine.precision: INT8 or FP16",
+        )
     return device
 
 
@@ -80,7 +95,7 @@ def compile_engine(onnx_file: Path, plan: Path, options: EngineOptions, report: 
 
     Raises Refused for what can't be built, Failed for what may work another time. `report` hears TensorRT's own steps.
     """
-    device = ready(options.precision, cuda_device.look(), installed_version())
+    device = able(options.precision, cuda_device.look(), installed_version())
     _same_kind(device, options.target)
     workspace = options.workspace_mib or device.memory_mib // WORKSPACE_SHARE
     notes: list[str] = []
@@ -109,11 +124,14 @@ def api() -> Any:
     return tensorrt
 
 
-def load_engine(plan: Path) -> Any:
-    """Return TensorRT's engine of a plan, to be run; Failed in TensorRT's own words where it does not load."""
+def load_engine(plan: Path, words: list[str] | None = None) -> Any:
+    """Return TensorRT's engine of a plan, to be run; Failed in TensorRT's own words where it does not load.
+
+    `words` goes on hearing what TensorRT says of its errors.
+    """
     import tensorrt
 
-    words: list[str] = []
+    words = [] if words is None else words
     engine = tensorrt.Runtime(_logger(tensorrt, words)).deserialize_cuda_engine(plan.read_bytes())
     if engine is None:
         raise Failed(

@@ -49,8 +49,9 @@ class Frames:
 def quantize(source: Path, target: Path, frames: Array, *, leave_out: Collection[str] = ()) -> int:
     """Write `source` with the scales of its convolutions; return how many have them.
 
-    `frames` are (N, C, H, W) as the model takes them. The head stays as it is: boxes and scores have no room for 256
-    steps. `leave_out` names others. Floats stay FP32; `onnx_precision.half` goes on from here.
+    `frames` are (N, C, H, W) as the model takes them. Stem and head stay as they are: three channels gain nothing, and
+    boxes and scores have no room for 256 steps. `leave_out` names others. Floats stay FP32; `onnx_precision.half` goes
+    on from here.
     """
     if len(frames) < FEWEST:
         raise Refused(
@@ -62,7 +63,7 @@ def quantize(source: Path, target: Path, frames: Array, *, leave_out: Collection
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     model = _named(onnx.load(str(source)))
-    kept = {*head(model.graph), *leave_out}
+    kept = {*stem(model.graph), *head(model.graph), *leave_out}
     logging.getLogger("root").setLevel(logging.ERROR)  # it advises pre-processing that torch has done already
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         named = Path(scratch) / "named.onnx"
@@ -89,6 +90,12 @@ def quantize(source: Path, target: Path, frames: Array, *, leave_out: Collection
         )
     onnx.save(made, str(target))
     return sum(node.op_type in QUANTIZED and node.name not in kept for node in model.graph.node)
+
+
+def stem(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the convolutions that take the frames themselves."""
+    given = {told.name for told in graph.input}
+    return [node.name for node in graph.node if node.op_type in QUANTIZED and node.input[0] in given]
 
 
 def head(graph: onnx.GraphProto) -> list[str]:
