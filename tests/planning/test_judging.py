@@ -61,7 +61,7 @@ OF_SCALING = {
 OF_ROLLOUTS = {Reason.CANARY, Reason.ROLLED_BACK}
 """tests/planning/test_rollout.py has them."""
 
-OF_THE_OBJECTIVE = {Reason.OBJECTIVE_MET, Reason.OBJECTIVE_MISSED}
+OF_THE_OBJECTIVE = {Reason.OBJECTIVE_MET, Reason.OBJECTIVE_MISSED, Reason.REQUESTS_FAILING}
 """tests/planning/test_objective.py has them."""
 
 

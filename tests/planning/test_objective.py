@@ -79,3 +79,29 @@ def test_a_new_spec_is_judged_anew() -> None:
     assert objective_met(replace(view, generation=view.generation + 1)).message != ""
     softer = view.spec.model_copy(update={"objective": Objective(p99_latency_milliseconds=62)})
     assert objective_met(replace(view, spec=softer, generation=view.generation + 1)).reason == Reason.OBJECTIVE_MET
+
+
+def answering(*pods: tuple[str, float | None, float | None], before: Judged | None = None) -> DeploymentView:
+    """Return a deployment by what its pods answer: name, frames served and failed a second."""
+    made = [ReplicaSignals(name, "gpu", 1.0, served, failed, p99_us=9_000.0) for name, served, failed in pods]
+    return replace(seen(9, before=before), signals=together(made, missing=(), unbroken_s=60))
+
+
+def test_a_pod_of_which_every_request_fails_is_named_however_fast_the_others_are() -> None:
+    told = objective_met(answering(("a", 10.0, 0.0), ("b", 0.0, 2.0), ("c", 5.0, 5.0)))
+    assert (told.status, told.reason) == ("False", Reason.REQUESTS_FAILING)
+    assert told.message.startswith("b: every request fails")
+    many = objective_met(answering(*((name, 0.0, 1.0) for name in "fedcba")))
+    assert many.message.startswith("a, b, c, and 3 more: every")
+
+
+def test_a_pod_that_failed_and_is_asked_no_more_is_not_well_until_it_has_served_or_gone() -> None:
+    failed = objective_met(answering(("a", 9.0, 0.0), ("b", 0.0, 2.0)))
+    assert objective_met(answering(("a", 9.0, 0.0), ("b", 0.0, 0.0), before=failed)) == failed
+    assert objective_met(answering(("a", 9.0, 0.0), ("b", None, None), before=failed)) == failed
+    assert objective_met(answering(("a", 9.0, 0.0), ("b", 0.1, 0.0), before=failed)).reason == Reason.OBJECTIVE_MET
+    assert objective_met(answering(("a", 9.0, 0.0), ("bb", 0.0, 0.0), before=failed)).reason == Reason.OBJECTIVE_MET
+
+
+def test_a_pod_that_nobody_asks_does_not_fail() -> None:
+    assert objective_met(answering(("a", 9.0, 0.0), ("b", 0.0, 0.0))).reason == Reason.OBJECTIVE_MET

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     NOT_MEASURED = "NotMeasured"
     OBJECTIVE_MET = "ObjectiveMet"
     OBJECTIVE_MISSED = "ObjectiveMissed"
+    REQUESTS_FAILING = "RequestsFailing"
     # Progressing
     STABLE = "Stable"
     ROLLING_OUT = "RollingOut"

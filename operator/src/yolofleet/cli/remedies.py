@@ -33,6 +33,7 @@ TO_DO = {
     "SignalsMissing": "read what is missing; replicas are held until the operator can see again",
     "AtMaxReplicas": "raise scaling.maxReplicas, or allow a larger profile, if more demand is to be served",
     "ObjectiveMissed": "give it what the message names, or a longer objective.p99LatencyMilliseconds",
+    "RequestsFailing": "read the log of the pod that the message names; delete it if a process of its backend has died",
     "AutoscalerIgnored": "delete the HorizontalPodAutoscaler, or set scaling.mode to External",
     "NoNodes": "mend spec.nodeSelector, or label nodes",
     "NodesShared": "let spec.nodeSelector of one of the two pools leave these nodes out",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from yolofleet.api.conditions import Reason, Status
 from yolofleet.api.rollout import RolloutStatus
 from yolofleet.planning.engines import Verdict
+from yolofleet.planning.failing import failing, in_words
 from yolofleet.planning.placing import Choice, NoChoice
 from yolofleet.planning.scaling import QUEUE_SHARE, Desired
 from yolofleet.planning.snapshot import DeploymentView, GroupView, PodView
@@ -74,7 +75,7 @@ def judge(
 
 
 def objective_met(view: DeploymentView) -> Judged:
-    """Judge the p99 that the replicas show against `objective.p99LatencyMilliseconds`.
+    """Judge the p99 that the replicas show against `objective.p99LatencyMilliseconds`, if they answer at all.
 
     What was said stands while it stays true: the figure is that of the moment of judging. A latency that was missed is
     met again a tenth below the bound, and where nobody sees one for a while, the last word stands.
@@ -84,6 +85,8 @@ def objective_met(view: DeploymentView) -> Judged:
     said = None
     if before is not None and before.observed_generation == view.generation and before.reason in _OBJECTIVE:
         said = Judged(before.status, Reason(before.reason), before.message)
+    if pods := failing(view.signals, before.message if before and before.reason == Reason.REQUESTS_FAILING else ""):
+        return Judged("False", Reason.REQUESTS_FAILING, in_words(pods))
     seen_us = view.signals.p99_us if view.signals else None
     serving = any(group.ready_replicas for group in view.all_groups)
     if seen_us is None or not serving:

@@ -29,6 +29,7 @@ ALARMING = frozenset(
         Reason.SIGNALS_MISSING,
         Reason.AUTOSCALER_IGNORED,
         Reason.OBJECTIVE_MISSED,
+        Reason.REQUESTS_FAILING,
         Reason.ROLLED_BACK,
     }
 )
