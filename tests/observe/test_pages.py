@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,22 @@ def test_a_summary_whose_window_is_empty_says_nothing() -> None:
 def test_other_models_of_the_same_triton_are_left_out() -> None:
     assert extract(PAGE.encode(), "gat") == "its metrics do not name the model gat"
     assert extract(b"<html>404</html>", "gate") == "its metrics do not name the model gate"
+
+
+def test_every_endpoint_counts_once_and_a_picture_that_was_not_decoded_is_a_failure() -> None:
+    raw = PAGE.replace('model="gate"', 'model="gate_frames"')
+    whole = extract(PAGE.encode(), "gate")
+    assert extract(raw.encode(), "gate") == whole, "frames alone are served"
+    both = extract((PAGE + raw).encode(), "gate")
+    assert isinstance(whole, Counters)
+    assert isinstance(both, Counters)
+    assert both.success == 2 * whole.success > 0
+    assert (both.infer_us, both.p99_us) == (2 * whole.infer_us, whole.p99_us)
+    labels = 'model="gate_jpeg_decode",reason="BACKEND",version="1"'
+    pictures = [f"nv_inference_request_failure{{{labels}}} 7", *raw.replace("gate_frames", "gate_jpeg").splitlines()]
+    pictures += raw.replace("gate_frames", "gate_jpeg_decode").splitlines()
+    told = extract("\n".join([*raw.splitlines(), *pictures, ""]).encode(), "gate")
+    assert told == replace(whole, failure=whole.failure + 7), "neither the ensemble nor the decoder counts again"
 
 
 def test_two_looks_make_rates() -> None:

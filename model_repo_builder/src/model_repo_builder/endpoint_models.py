@@ -13,7 +13,7 @@ from model_repo_builder.manifest import FRAMES_FILE, MODEL_FILE
 from model_repo_builder.triton_config import TritonModel, TritonTensor
 from model_repo_builder.triton_protobufs import model_config_pb2
 from model_repo_builder.tuning import Wanted, tuned
-from yolofleet.api.endpoints import Postprocess, model_name
+from yolofleet.api.endpoints import DECODE, Postprocess, model_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from yolofleet.api.recipe import Backend, Endpoint
 
 JPEG = "jpeg"
-DECODE = "_decode"
 DECODER: dict[Backend, tuple[str, str, str]] = {
     "ONNXRuntime": ("python", "decode_jpeg.py", "model.py"),
     "TensorRT": ("dali", "decode_jpeg_dali.py", "dali.py"),

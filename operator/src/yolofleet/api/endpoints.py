@@ -11,6 +11,8 @@ from yolofleet.api.recipe import Endpoint
 
 SUFFIX: dict[Endpoint, str] = {"Ultralytics": "", "Frames": "_frames", "JPEG": "_jpeg"}
 """What an endpoint's Triton model is called after the deployment's name."""
+DECODE = "_decode"
+"""What the model that decodes pictures is called after that of the endpoint JPEG."""
 ANSWER_ROWS = 300
 """Boxes that the graph of frames answers with, at most: its outputs have a fixed shape."""
 

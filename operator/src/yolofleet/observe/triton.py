@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from yolofleet.api.endpoints import DECODE, model_name
 from yolofleet.observe import text_format
 
 LARGEST = 1e15
@@ -26,7 +27,7 @@ LEAST_SUMMARISED = 100
 
 @dataclass(frozen=True)
 class Counters:
-    """One model's counters at one moment, versions and reasons summed; `p99_us` None where no summary says it."""
+    """A deployment's counters at one moment, models, versions and reasons summed; `p99_us` None: no summary says it."""
 
     success: float = 0.0
     failure: float = 0.0
@@ -53,23 +54,30 @@ class Rates:
     frames: float
 
 
-def extract(page: bytes, model: str) -> Counters | str:
-    """Return one model's counters, or why there are none; other models of the same Triton are left out."""
+def extract(page: bytes, name: str) -> Counters | str:
+    """Return the counters of a deployment's models, or why there are none; other models are left out.
+
+    Every frame runs through one of two networks, raw or with its graph around it. A picture that was not decoded never
+    comes so far: of what decodes, the failures count.
+    """
+    networks = {name.encode(), model_name(name, "Frames").encode()}
+    decoder = f"{model_name(name, 'JPEG')}{DECODE}".encode()
     sums: dict[str, float] = {}
     p99: float | None = None
     for family, labels, told in text_format.series(page, _WANTED):
-        if labels.get(b"model") != model.encode():
+        model = labels.get(b"model", b"")
+        if model not in networks and (model != decoder or family != "request_failure"):
             continue
         value = text_format.number(told)
         if family == SUMMARY:
             p99 = _worst(p99, value) if labels.get(b"quantile") == b"0.99" else p99
         elif not 0 <= value <= LARGEST:
-            return f"nv_inference_{family} of model {model} is {told.decode()[:40]}"
+            return f"nv_inference_{family} of model {model.decode()} is {told.decode()[:40]}"
         else:
             name = SUMMED[family]
             sums[name] = sums.get(name, 0.0) + value
     if "success" not in sums or "infer_us" not in sums:
-        return f"its metrics do not name the model {model}"
+        return f"its metrics do not name the model {name}"
     return Counters(p99_us=p99, **sums)
 
 
