@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import sys
 import time
 from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-HALF_BYTES = 2
-FREE_OPERATORS = {"Reshape", "Identity", "Constant", "Sigmoid", "Mul", "Split", "Concat", "Slice", "Transpose"}
-"""What a compiler fuses into a neighbour, or makes vanish."""
+from model_repo_builder.graph_work import work_of
 
 
 def rates() -> dict[str, float]:
@@ -47,32 +45,6 @@ def _median_s(step: Any) -> float:
         torch.cuda.synchronize()
         times.append(first.elapsed_time(last) / 5e3)
     return float(sorted(times[2:])[3])
-
-
-def count(model: onnx.ModelProto) -> dict[str, float]:
-    """Return GFLOP and MB of one frame: layers' inputs, outputs (FP16, each once) and weights."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    shapes = {info.name: _shape(info) for info in (*graph.value_info, *graph.input, *graph.output)}
-    weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    operations = moved = 0.0
-    for node in graph.node:
-        out = math.prod(shapes.get(node.output[0], (0,)))
-        if node.op_type == "Conv":
-            operations += 2 * out * math.prod(weights[node.input[1]][1:])
-        elif node.op_type == "MatMul":
-            operations += 2 * out * shapes[node.input[0]][-1]
-        if node.op_type not in FREE_OPERATORS:
-            moved += out + sum(math.prod(shapes[name]) for name in node.input if name in shapes)
-    parameters = sum(math.prod(dims) for dims in weights.values())
-    return {
-        "gflop": round(operations / 1e9, 3),
-        "activations_mb": round(moved * HALF_BYTES / 1e6, 1),
-        "weights_mb": round(parameters * HALF_BYTES / 1e6, 1),
-    }
-
-
-def _shape(info: onnx.ValueInfoProto) -> tuple[int, ...]:
-    return tuple(dim.dim_value or 1 for dim in info.type.tensor_type.shape.dim)
 
 
 def layers(plan: Path, batch: int) -> dict[str, Any]:
@@ -159,7 +131,7 @@ def main() -> int:
     found: list[Any] = [rates()] if asked.what == "rates" else []
     for path in asked.files:
         if asked.what == "count":
-            found.append({"model": path.stem, **count(onnx.load(path))})
+            found.append({"model": path.stem, **asdict(work_of(onnx.load(path)))})
             continue
         batch = int(re.findall(r"-(?:b|p1\.)(\d+)", path.name)[0])
         found.append(layers(path, batch) if asked.what == "layers" else first_answer(path, batch))

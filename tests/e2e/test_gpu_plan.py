@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from e2e.gpu import build, everything
 from e2e.gpu.plan import BLOCK_S, Plan, Step
+from model_repo_builder import command
 
 OUT = Path("OUT")
 BLOCKS = Plan(OUT).blocks()
@@ -28,7 +28,7 @@ class ParsedError(Exception):
 
 def begun(module: str) -> None:
     if module == "model_repo_builder":
-        runpy.run_module(module, run_name="__main__")
+        command.parse(sys.argv[1:])
     else:
         importlib.import_module(module).main()
 
@@ -44,8 +44,8 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, object]]
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
 
-    def ask(command: str) -> dict[str, object]:
-        module, *arguments = command.split()
+    def ask(line: str) -> dict[str, object]:
+        module, *arguments = line.split()
         monkeypatch.setattr(sys, "argv", [module, *arguments])
         before = set(sys.modules)
         try:
@@ -62,10 +62,10 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, object]]
 
 @pytest.mark.parametrize("step", STEPS, ids=[step.name for step in STEPS])
 def test_every_step_parses(step: Step, parse: Callable[[str], dict[str, object]]) -> None:
-    command = step.command
-    if command.startswith("e2e.gpu.under_mps"):
-        command = command.split(maxsplit=2)[2]
-    assert parse(command)
+    line = step.command
+    if line.startswith("e2e.gpu.under_mps"):
+        line = line.split(maxsplit=2)[2]
+    assert parse(line)
 
 
 def test_a_block_is_as_short_as_a_lent_machine_wants() -> None:

@@ -1,4 +1,7 @@
-"""`build` makes an engine (a pod: `fetch`, `convert`, `publish`), `assemble` serves it, `measure` tells its curve."""
+"""`build` makes an engine (a pod: `fetch`, `convert`, `publish`), `assemble` serves it, `measure` tells its curve.
+
+`estimate` guesses the curve of a model that nobody has measured.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a verb and return the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     asked = command.parse(arguments)
-    verbs = {"build": build, "assemble": assemble_model, "measure": measure_model}
+    verbs = {"build": build, "assemble": assemble_model, "measure": measure_model, "estimate": estimate_model}
     return verbs.get(asked.verb, in_pod)(asked)
 
 
@@ -146,6 +149,18 @@ def measure_model(asked: argparse.Namespace) -> int:
     try:
         measure_command.run(asked)
     except (Refused, Failed) as error:
+        print(failure_of(error).sentence(), file=sys.stderr)
+        return termination.EXIT_FAILED
+    return 0
+
+
+def estimate_model(asked: argparse.Namespace) -> int:
+    """Write a curve for a model that was never measured, and return the exit code."""
+    from model_repo_builder import estimate_command
+
+    try:
+        estimate_command.run(asked)
+    except Refused as error:
         print(failure_of(error).sentence(), file=sys.stderr)
         return termination.EXIT_FAILED
     return 0

@@ -69,6 +69,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     assemble.add_argument("--objective-ms", type=int, default=100, metavar="MS", help="p99 to tune for (default 100)")
     assemble.add_argument("--store", type=Path, default=Path(STORE_PATH))
     assemble.add_argument("--models", type=Path, default=Path(MODELS_PATH), help="the repository's folder")
+    _estimate(verbs.add_parser("estimate", help="write a curve for a model that was never measured"))
     _measure(
         verbs.add_parser("measure", help="write the curve of a model that a Triton serves (load control: explicit)")
     )
@@ -92,6 +93,20 @@ def places(asked: argparse.Namespace) -> Places:
     return Places(
         store=asked.out, source=asked.source, weights=asked.weights, fetched=asked.fetched, engine=asked.engine
     )
+
+
+def _estimate(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--model", type=Path, required=True, help="an ONNX file of the size that is served")
+    verb.add_argument("--product", required=True, help="GPU product, as nodes are labelled: NVIDIA-H200")
+    verb.add_argument("--profile", default="gpu", help="MIG profile, or gpu: the whole one")
+    verb.add_argument("--sm-count", type=int, metavar="N", help="of the slice; default: of the whole GPU")
+    verb.add_argument("--endpoint", choices=("Ultralytics", "Frames"), default="Ultralytics")
+    verb.add_argument("--batch", type=int, action="append", metavar="N", help="repeatable; default 1, 4, 8, 16, 32")
+    rates = "where the product's are not known (python -m e2e.gpu.roofline rates)"
+    verb.add_argument("--tflops", type=float, help=f"the whole GPU's FP16 rate, {rates}")
+    verb.add_argument("--gb-s", type=float, help=f"the whole GPU's copy rate, {rates}")
+    verb.add_argument("--gpu-sms", type=int, help=f"the whole GPU's SMs, {rates}")
+    verb.add_argument("--out", type=Path, help="where the curve goes; default: standard output")
 
 
 def _measure(verb: argparse.ArgumentParser) -> None:

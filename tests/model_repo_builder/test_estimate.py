@@ -1,0 +1,118 @@
+"""An estimate is held against what was measured, each row left out in turn; and the planner takes it for what it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_repo_builder import command, estimate, estimate_command
+from model_repo_builder.errors import Refused
+from model_repo_builder.estimate import H200, MEASURED, YOLO11N, Slice, batch_ms, fitted
+from model_repo_builder.graph_work import Work, work_of
+from tests.model_repo_builder import small_yolo
+from yolofleet.planning.sizing import Ask, Rate, rate_of
+
+BENCHMARKS = Path(__file__).parents[2] / "docs" / "benchmarks" / "h200.json"
+LAW = fitted(MEASURED, H200)
+
+
+def test_the_rows_are_those_that_were_published() -> None:
+    told = json.loads(BENCHMARKS.read_text())
+    rows = [row for row in told["rows"] if (row["path"], row["run"]) == ("engine", "early")]
+    best = {row["batch"]: row["p50_ms"] for row in sorted(rows, key=lambda row: -row["p50_ms"])}
+    assert {row.batch: row.p50_ms for row in MEASURED} == best
+    assert (H200.tflops, H200.gb_s, H200.sms) == (
+        told["rates"]["fp16_tflops"],
+        told["rates"]["copy_gb_s"],
+        told["sms"],
+    )
+
+
+def test_a_row_that_is_left_out_is_found_again() -> None:
+    """Largest error of leave-one-out over the published rows: below one per cent, of one model on the whole GPU."""
+    assert 0 < LAW.error < 0.01
+    assert 2 < LAW.times_floor < 5, "a frame takes some times its floor"
+    assert 0.003 < LAW.layer_ms < 0.02
+
+
+def test_a_law_without_a_row_to_leave_out_is_none() -> None:
+    with pytest.raises(ValueError, match="2 rows"):
+        fitted(MEASURED[:2], H200)
+
+
+WORK = st.builds(
+    Work,
+    gflop=st.floats(0.1, 500),
+    activations_mb=st.floats(1, 2000),
+    weights_mb=st.just(5.0),
+    layers=st.integers(20, 400),
+)
+
+
+@given(WORK, st.integers(1, 64), st.sampled_from([16, 32, 64]))
+def test_more_to_do_with_less_takes_longer(work: Work, batch: int, sms: int) -> None:
+    whole = batch_ms(LAW, work, batch, H200)
+    assert batch_ms(LAW, work, batch + 1, H200) > whole
+    assert batch_ms(LAW, work, batch, H200, sms) > whole
+    larger = Work(work.gflop * 2, work.activations_mb * 2, work.weights_mb, work.layers)
+    assert batch_ms(LAW, larger, batch, H200) > whole
+    assert batch_ms(LAW, work, batch, H200) / batch > batch_ms(LAW, work, 2 * batch, H200) / (2 * batch)
+
+
+def place(**changed: object) -> Slice:
+    told = {"product": "NVIDIA-H200", "profile": "gpu", "sms": 132, "endpoint": "Frames", "host_bytes": 1_228_800}
+    return Slice(**{**told, **changed})  # type: ignore[arg-type]
+
+
+def test_the_planner_takes_an_estimate_by_its_lower_edge() -> None:
+    made = estimate.curve(YOLO11N, place(profile="1g.18gb", sms=16), [1, 8])
+    rate = rate_of(made, Ask("a", 10, 50, endpoint="Frames", curves=(made,)))
+    assert isinstance(rate, Rate)
+    assert "− 35%" in rate.message
+    assert made.source == "Estimated"
+    whole = estimate.curve(YOLO11N, place(), [8])
+    assert (whole.error, made.error) == ("0.01", "0.35")
+    assert whole.points[0].frames_per_second > made.points[-1].frames_per_second * 3
+
+
+def test_copies_from_the_host_are_in_it() -> None:
+    """8 frames of 1.2 MB at 25 GB/s: 0.39 ms."""
+    near, far = (estimate.curve(YOLO11N, place(host_bytes=size), [8]).points[0] for size in (0, 1_228_800))
+    assert far.p50_microseconds - near.p50_microseconds == pytest.approx(393, abs=2)
+
+
+def test_a_graph_is_counted() -> None:
+    work = work_of(small_yolo.SmallYolo().model())
+    assert work.layers == 15
+    stem = 2 * 8 * 32 * 32 * 3 * 9
+    assert stem < work.gflop * 1e9 < 60 * stem
+
+
+def test_the_command_writes_a_curve(tmp_path: Path) -> None:
+    onnx.save(small_yolo.SmallYolo().model(), str(tmp_path / "model.onnx"))
+    told = ["estimate", "--model", str(tmp_path / "model.onnx"), "--product", "NVIDIA-H200", "--profile", "1g.18gb"]
+    asked = command.parse([*told, "--sm-count", "16", "--batch", "8", "--out", str(tmp_path / "curve.json")])
+    estimate_command.run(asked)
+    made = json.loads((tmp_path / "curve.json").read_text())
+    assert (made["source"], made["smCount"], made["points"][0]["batch"]) == ("Estimated", 16, 8)
+    assert made["points"][0]["hostBytesPerFrame"] == 3 * small_yolo.SIZE**2 * 4
+
+
+def test_a_gpu_without_rates_is_refused(tmp_path: Path) -> None:
+    onnx.save(small_yolo.SmallYolo().model(), str(tmp_path / "model.onnx"))
+    told = ["estimate", "--model", str(tmp_path / "model.onnx"), "--product", "NVIDIA-L4", "--profile", "gpu"]
+    with pytest.raises(Refused, match="rates were never measured"):
+        estimate_command.estimated(command.parse(told))
+    given_rates = ["--tflops", "120", "--gb-s", "300", "--gpu-sms", "58"]
+    assert estimate_command.estimated(command.parse([*told, *given_rates])).sm_count == 58
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    told = ["estimate", "--model", str(tmp_path / "none.onnx"), "--product", "NVIDIA-H200", "--profile", "gpu"]
+    with pytest.raises(Refused, match="no ONNX file can be read there"):
+        estimate_command.estimated(command.parse(told))
