@@ -34,6 +34,9 @@ class Faults(Protocol):
     def controllers(self, *flags: str) -> AbstractContextManager[None]:
         """Run the controller manager with further flags for the length of a block."""
 
+    def no_controllers(self) -> AbstractContextManager[None]:
+        """Run no controller manager for the length of a block: no endpoint leaves, and no pod is made."""
+
     def runs(self, program: str) -> bool:
         """Whether a container runs a command line with this argument."""
 

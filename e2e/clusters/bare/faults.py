@@ -72,6 +72,15 @@ class BareFaults:
         finally:
             self.start_controllers()
 
+    @contextmanager
+    def no_controllers(self) -> Iterator[None]:
+        """Run no controller manager for the length of a block: no endpoint leaves, and no pod is made."""
+        self.table.end("controller-manager", grace_s=1)
+        try:
+            yield
+        finally:
+            self.start_controllers()
+
     def runs(self, program: str) -> bool:
         """Whether a container runs a command line with this argument."""
         return bool(self._found(program))
