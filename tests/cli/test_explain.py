@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.fake_cluster import Cluster, refused
 from tests.cli.test_standing import obj
 from yolofleet.api.conditions import Reason
 from yolofleet.api.top import TopDeployment
+from yolofleet.cli.explain import found
 from yolofleet.cli.explanation import engine, figure, happened, pool
 from yolofleet.cli.explanation.deployment import BINDS, Seen, story, sum_of
+from yolofleet.cli.printing import consoles
+from yolofleet.cli.session import Flags, Session
+from yolofleet.errors import ApiServerError, CannotAskError
 
 MESSAGE = "demand 720 fps ÷ (288 fps/replica × 0.80) → 4 (was 3)"
 POOL = {"spec": {}, "status": {"nodes": 2, "slices": [{"profile": "1g.10gb", "total": 7, "used": 3}]}}
@@ -211,3 +217,19 @@ def test_curves_say_what_each_kind_of_slice_is_worth() -> None:
     assert [line.split()[3] for line in worth] == ["1g.10gb", "2g.20gb"]
     assert "its p99 is 4000.0 ms at best" in worth[0]
     assert "850 fps at batch 8 × 80 % = 680 fps" in worth[1]
+
+
+async def test_a_name_alone_is_looked_for_among_all_kinds_and_a_kind_that_is_hidden_is_said(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    pool = "/apis/yolofleet.dev/v1alpha1/migpools/east"
+    cluster.answers = {pool: [(200, {"metadata": {"name": "east"}})]}
+    session = Session(Flags(str(cluster.kubeconfig(tmp_path, {"token": "t"})), None, None), *consoles())
+    async with session.cluster() as asked:
+        resource, made = await found(asked, "", "east")
+        assert (resource.kind, made["metadata"]["name"]) == ("MigPool", "east"), "the two before it are forbidden"
+        with pytest.raises(CannotAskError, match="no YoloDeployment, YoloEngine, MigPool named west"):
+            await found(asked, "", "west")
+        cluster.answers = {pool: [refused(403, "Forbidden", "cannot get migpools")]}
+        with pytest.raises(ApiServerError, match="cannot get migpools"):
+            await found(asked, "mpool", "east")

@@ -68,7 +68,7 @@ def test_any_page_of_that_form_is_read_as_the_whole_parser_reads_it(rows) -> Non
         assert told == "its metrics do not name the model gate"
 
 
-@pytest.mark.parametrize("value", ["NaN", "-1", "+Inf", "1e300", "x"])
+@pytest.mark.parametrize("value", ["NaN", "-1", "+Inf", "1e300", "x", "1_000"])
 def test_an_absurd_value_is_named(value) -> None:
     broken = PAGE.replace(
         'nv_inference_count{model="gate",version="1"} 1', f'nv_inference_count{{model="gate"}} {value}'
@@ -159,6 +159,7 @@ def test_engine_activity_goes_by_namespace_and_pod() -> None:
     page = (
         row(dcgm.ENGINE, "0.25", namespace="cams", pod="p0")
         + row(dcgm.ENGINE, "0.75", namespace="cams", pod="p0", GPU_I_ID="8")
+        + row(dcgm.ENGINE, "0.5", namespace="cams", pod="p0", GPU_I_ID="9")
         + row(dcgm.TENSOR, "0.1", namespace="cams", pod="p0")
         + row(dcgm.ENGINE, "0.5", namespace="other", pod="p0")
         + row(dcgm.ENGINE, "0")
@@ -166,7 +167,7 @@ def test_engine_activity_goes_by_namespace_and_pod() -> None:
     told = dcgm.extract(page.encode())
     assert told.pods[("cams", "p0")] == dcgm.Activity(engine=0.75, tensor=0.1)
     assert told.pods[("other", "p0")].engine == 0.5
-    assert (told.rows, told.unnamed) == (4, 1)
+    assert (told.rows, told.unnamed) == (5, 1)
     assert "no row for pod cams/p1" in told.why_not("cams", "p1")
 
 

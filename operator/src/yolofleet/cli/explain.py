@@ -39,7 +39,7 @@ async def run(told: argparse.Namespace, session: Session) -> int:
     """Tell the story of one object."""
     kind, _, name = told.name.rpartition("/")
     async with session.cluster() as cluster:
-        resource, obj = await _found(cluster, kind, name)
+        resource, obj = await found(cluster, kind, name)
         sections = await _story(cluster, resource, obj, told.operator)
     if told.output == "json":
         named = {"kind": resource.kind, "namespace": obj["metadata"].get("namespace", ""), "name": name}
@@ -50,7 +50,7 @@ async def run(told: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-async def _found(cluster: Cluster, kind: str, name: str) -> tuple[Resource, Object]:
+async def found(cluster: Cluster, kind: str, name: str) -> tuple[Resource, Object]:
     """Return an object and its kind; without a kind, the first of deployment, engine and pool by that name."""
     if kind and kind.lower() not in KINDS:
         raise CannotAskError(f"{kind}/{name}: no such kind; say one of {', '.join(sorted(KINDS))}, or the name alone")
