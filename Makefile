@@ -80,6 +80,9 @@ lock: setup ## resolve the locks anew
 bench-operator: setup prerequisites ## the operator at 1,000, 5,000 and 10,000 YoloDeployments on a real API server
 	@$(PY) -m e2e.bench.operator $(BENCH_ARGS)
 
+bench-start: setup prerequisites ## where the seconds go from an apply to the first frame, with an engine built before
+	@$(PY) -m e2e.bench.start $(BENCH_ARGS)
+
 bench-planner: setup ## GPUs, bounds, time and memory of the planner; PARVAGPU=folder adds the published benchmark
 	@$(PY) -m tools.bench $(if $(PARVAGPU),--parvagpu $(PARVAGPU)) $(BENCH_ARGS)
 

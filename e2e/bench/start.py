@@ -59,23 +59,24 @@ class Run:
 
 
 def first_answer(fleet: Fleet, size: int) -> float:
-    """Return the moment of the first answered frame; asks all the time, and connects anew at once."""
+    """Return the moment of the first answered frame; asks all the time, each time on a connection of its own."""
     frame = InferInput("images", [1, 3, size, size], "FP32")
     frame.set_data_from_numpy(np.zeros((1, 3, size, size), np.float32))
-    quick = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
     wait_for("the Service", lambda: fleet.items("svc", f"yolofleet.dev/deployment={NAME}"), interval_s=PERIOD_S)
     deadline = time.monotonic() + 120
     with fleet.cluster.forward(f"{NAME}.{fleet.namespace}", 8001) as port:
-        client = InferenceServerClient(f"127.0.0.1:{port}", channel_args=quick)
         while True:
+            client = InferenceServerClient(f"127.0.0.1:{port}", channel_args=[("grpc.use_local_subchannel_pool", 1)])
             try:
-                client.infer(NAME, [frame], client_timeout=5)
+                if client.is_model_ready(NAME, client_timeout=1):
+                    client.infer(NAME, [frame], client_timeout=20)
+                    return time.time()
             except InferenceServerException:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(PERIOD_S)
-            else:
-                return time.time()
+            finally:
+                client.close()
+            time.sleep(PERIOD_S)
 
 
 def moments(seen: Seen) -> dict[str, float]:
