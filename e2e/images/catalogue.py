@@ -59,7 +59,8 @@ def build_images(names: Iterable[str] = NAMES) -> dict[str, Image]:
         "pause": _pause,
         "operator": _operator,
         "triton": _triton,
-        "triton-sleeping": _triton_sleeping,
+        "triton-sleeping": partial(_triton_with, "triton-sleeping"),
+        "triton-failing": partial(_triton_with, "triton-failing"),
         "builder": _builder,
         "device-plugin": _device_plugin,
         "versitygw": _versitygw,
@@ -133,16 +134,16 @@ def _triton() -> Image:
     return Image(image_name("triton"), tuple(layers), environment)
 
 
-def _triton_sleeping() -> Image:
-    """Triton with a model of known speed; one small layer on top, so that a node takes in next to nothing."""
-    triton, model = _triton(), _HERE / "triton_sleeping" / "model.py"
+def _triton_with(name: str) -> Image:
+    """Triton with a model of our own, of known speed or faults: one small layer on top, next to nothing for a node."""
+    triton, model = _triton(), _HERE / name.replace("-", "_") / "model.py"
 
     def build(root: Path) -> None:
         shutil.copy(model, root / "opt/tritonserver/backends/onnxruntime/model.py")
 
     below = list(triton.layers)
-    layer = make_layer("triton-sleeping", _key(["triton-sleeping"], below, [model]), below=below, build=build)
-    return Image(image_name("triton-sleeping"), (*triton.layers, layer), triton.env)
+    layer = make_layer(name, _key([name], below, [model]), below=below, build=build)
+    return Image(image_name(name), (*triton.layers, layer), triton.env)
 
 
 def _base() -> Layer:
