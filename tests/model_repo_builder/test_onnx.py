@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from model_repo_builder import compare, frames, onnx_graph
+from model_repo_builder import boxes, compare, frames, onnx_graph
 from model_repo_builder.errors import Failed
 from model_repo_builder.heads import Head
 from model_repo_builder.progress import Board
@@ -230,6 +230,9 @@ def test_the_gate_says_its_numbers(tmp_path: Path) -> None:
     trial = frames.trial_frames(SIZE, 3)
     head = Head(task="Detect", classes=2)
     seen = compare.against(lambda x: onnx_graph.run(session, x), path, trial, head=head, report=lambda *_: None)
+    gate = seen.gate()
+    assert (gate.reference, gate.frames, gate.unmatched_boxes, gate.lowest_iou) == ("torch", len(trial), 0, "1")
+    assert gate.boxes == sum(map(len, boxes.from_raw(onnx_graph.run(session, trial), head, boxes.Thresholds())))
     assert seen.max_relative < 1e-5
     with pytest.raises(Failed, match=r"largest error .* allowed 0\.001"):
         compare.against(

@@ -28,6 +28,7 @@ from yolofleet.api.conditions import Reason
 from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.planning.building import LAST_WORDS_S, MAX_BACKOFF_S, EnginePlan, backoff_s, step
 from yolofleet.planning.snapshot import EngineView
+from yolofleet.render.status import engine_status
 
 ENDED = {"active": False, "spoke": True, "ended": NOW - timedelta(seconds=1)}
 
@@ -140,11 +141,17 @@ def test_a_refused_build_keeps_its_job_so_that_its_log_can_be_read() -> None:
 
 @pytest.mark.parametrize("outcome", ["Published", "Cached"])
 def test_a_result_with_an_artifact_is_published_at_once(outcome: str) -> None:
-    made = job(result=result(outcome, artifact=ARTIFACT.wire(), weightsSHA256="b" * 64), spoke=True)
+    gate = {"reference": "torch", "frames": 3, "largestError": "1.2e-06", "allowedError": "0.001"}
+    gate |= {"boxes": 7, "unmatchedBoxes": 0, "lowestIoU": "1", "scoreGap": "1e-07"}
+    made = job(result=result(outcome, artifact=ARTIFACT.wire(), weightsSHA256="b" * 64, gate=gate), spoke=True)
     told = stepped(engine(status=YoloEngineStatus(stage="Compare", attempts=1), job=made))
     assert (told.ready, told.reason) == (True, Reason.PUBLISHED)
     assert (told.status.artifact, told.status.progress_percent) == (ARTIFACT, 100)
     assert told.status.weights_sha256 == "b" * 64
+    verified = next(c for c in engine_status(told, NOW).conditions if c.type == "Verified")
+    assert verified.message == (
+        "3 frames against torch: largest error 1.2e-06; 7 boxes, 0 seen by one only, lowest IoU 1, scores within 1e-07"
+    )
     assert told.status.message == ("cached" if outcome == "Cached" else "")
 
 

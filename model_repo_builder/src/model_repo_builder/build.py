@@ -105,7 +105,8 @@ def found(store: Store, key: str, board: Board) -> BuildResult | None:
 def result_of(stored: Stored, outcome: str) -> BuildResult:
     """Return the result for a published engine."""
     weights = stored.manifest.provenance.get("weightsSHA256")
-    return BuildResult.model_validate({"outcome": outcome, "artifact": stored.artifact, "weightsSHA256": weights})
+    told = {"artifact": stored.artifact, "weightsSHA256": weights, "gate": stored.manifest.gate}
+    return BuildResult.model_validate({"outcome": outcome} | told)
 
 
 def broken_volume(error: OSError) -> Failed:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from model_repo_builder import onnx_graph
+from model_repo_builder import boxes, gates, onnx_graph
 from model_repo_builder.errors import Failed
+from yolofleet.api.build import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy.typing as npt
 
+    from model_repo_builder.gates import Agreement
     from model_repo_builder.heads import Head, Shape
     from model_repo_builder.onnx_graph import Array
     from model_repo_builder.progress import Report
@@ -37,6 +39,26 @@ class Comparison:
     tolerance: float = TOLERANCE
     boxes: str = ""
     """How boxes agree, where they and not the numbers were judged."""
+    agreement: Agreement | None = None
+    """How boxes agree, where there are any."""
+
+    def gate(self) -> Gate:
+        """Return the figures for the engine's status."""
+        told = Gate(
+            reference=self.reference,
+            frames=self.frames,
+            largest_error=f"{self.max_relative:.3g}",
+            allowed_error=f"{self.tolerance:g}",
+        )
+        if (seen := self.agreement) is None:
+            return told
+        update = {
+            "boxes": seen.boxes,
+            "unmatched_boxes": seen.stray,
+            "lowest_iou": f"{seen.lowest_iou:.4g}",
+            "score_gap": f"{seen.score_gap:.3g}",
+        }
+        return told.model_copy(update=update)
 
     def sentence(self) -> str:
         """Return it in words."""
@@ -54,6 +76,7 @@ def against(
     """Compare an ONNX file with what it was made from, frame by frame and as one batch; Failed where they differ."""
     loaded = onnx_graph.session(path)
     worst = (0.0, 0.0)
+    sure: list[tuple[list[Array], list[Array]]] = []
     batched = onnx_graph.run(loaded, frames)
     for index in range(len(frames)):
         report((index + 1) / (len(frames) + 1), f"frame {index + 1} of {len(frames)}")
@@ -61,13 +84,24 @@ def against(
         alone = onnx_graph.run(loaded, frames[index : index + 1])
         together = [output[index : index + 1] for output in batched]
         worst = max(worst, _errors(wanted, alone, head), _errors(wanted, together, head), key=lambda pair: pair[1])
+        sure.append((wanted, alone))
     seen = Comparison(reference="torch", frames=len(frames), max_absolute=worst[0], max_relative=worst[1])
     if not worst[1] <= TOLERANCE:
         raise Failed(
             message=f"the ONNX model does not say what the checkpoint says; {seen.sentence()}",
             remedy="report this model; an .onnx exported elsewhere can be given instead",
         )
-    return seen
+    return replace(seen, agreement=_agreement(sure, frames, head))
+
+
+def _agreement(sure: list[tuple[list[Array], list[Array]]], frames: Array, head: Head) -> Agreement | None:
+    """Tell how boxes agree: said, and not judged, as the numbers are held to more than any box shows."""
+    if head.task == "Classify":
+        return None
+    ours, theirs = (
+        [found for pair in sure for found in boxes.from_raw(pair[side], head, boxes.Thresholds())] for side in (0, 1)
+    )
+    return gates.agree(lambda _: ours, lambda _: theirs, frames)
 
 
 def _errors(wanted: list[Array], got: list[Array], head: Head) -> tuple[float, float]:

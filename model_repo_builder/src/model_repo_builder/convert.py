@@ -168,6 +168,7 @@ class Conversion:
             recipe=recipe,
             provenance=self._provenance(weights, converted),
             frames=converted.frames,
+            gate=converted.comparison.gate(),
         )
 
     def _provenance(self, weights: Weights, converted: Converted) -> dict[str, str]:

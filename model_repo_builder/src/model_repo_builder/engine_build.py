@@ -125,7 +125,7 @@ def _judged(wanted: list[Array], got: list[Array], folder: Path, asked: Asked) -
     gate_report.write(folder, seen, lambda index: _picture(asked.frames[index]))
     if failings := seen.failings():
         raise _differs("; ".join(failings))
-    return replace(told, boxes=seen.sentence())
+    return replace(told, boxes=seen.sentence(), agreement=seen)
 
 
 def _seen(outputs: list[Array], head: Head) -> list[Boxes]:

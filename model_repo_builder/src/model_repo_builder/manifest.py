@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from yolofleet.api.base import ApiModel, text
+from yolofleet.api.build import Gate
 from yolofleet.api.recipe import Backend, BatchSize, Recipe
 from yolofleet.api.store import MANIFEST, MAX_MANIFEST_BYTES, METADATA, Contents, StoredFile
 
@@ -60,6 +61,7 @@ class Manifest(Contents):
     recipe: Recipe
     provenance: dict[str, str]
     frames: FramesGraph | None = None
+    gate: Gate | None = None
 
     def file(self, name: str) -> StoredFile | None:
         """Return the entry of a file, or None."""

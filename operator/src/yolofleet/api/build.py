@@ -57,6 +57,39 @@ class Artifact(ApiModel):
     """Size of all its files, in bytes."""
 
 
+Figure = Annotated[str, text(16, r"^[0-9][0-9.e+-]*$")]
+"""A measured number as text."""
+
+
+class Gate(ApiModel):
+    """How an engine compares with what it was made from; without that, only its outputs' shapes were looked at."""
+
+    reference: Annotated[str, text(64)]
+    """What it was compared with."""
+    frames: Annotated[int, Field(ge=0, le=1_000_000)]
+    """Over how many frames."""
+    largest_error: Figure
+    """Largest difference of an output, relative to the largest value of its channel."""
+    allowed_error: Figure
+    """What that may be; boxes count instead where an engine computes less exactly."""
+    boxes: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """Boxes that the reference sees; absent: a classifier, or no reference."""
+    unmatched_boxes: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """Sure boxes that only one of the two sees."""
+    lowest_iou: Figure | None = Field(default=None, alias="lowestIoU")
+    """Smallest overlap of two boxes that are one."""
+    score_gap: Figure | None = None
+    """Largest difference of their scores."""
+
+    def sentence(self) -> str:
+        """Return it in words."""
+        told = f"{self.frames} frames against {self.reference}: largest error {self.largest_error}"
+        if self.boxes is None:
+            return told
+        pairs = f"lowest IoU {self.lowest_iou}, scores within {self.score_gap}"
+        return f"{told}; {self.boxes} boxes, {self.unmatched_boxes} seen by one only, {pairs}"
+
+
 class Failure(ApiModel):
     """Why something did not work, in the words that a condition shows."""
 
@@ -89,6 +122,7 @@ class BuildResult(ApiModel):
     outcome: Literal["Published", "Cached", "Refused", "Failed"]
     artifact: Artifact | None = None
     weights_sha256: SHA256 | None = Field(default=None, alias="weightsSHA256")
+    gate: Gate | None = None
     failure: Failure | None = None
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from yolofleet.api.base import SHA256, ApiModel, as_atomic, as_map, cel, text, with_cel
-from yolofleet.api.build import Artifact, Failure, Percent, Stage
+from yolofleet.api.build import Artifact, Failure, Gate, Percent, Stage
 from yolofleet.api.conditions import Condition
 from yolofleet.api.curve import Curve
 from yolofleet.api.recipe import Builder, Recipe, Target
@@ -63,6 +63,8 @@ class YoloEngineStatus(ApiModel):
     """What lies in the store."""
     weights_sha256: SHA256 | None = Field(default=None, alias="weightsSHA256")
     """SHA-256 of the weights that were fetched."""
+    gate: Gate | None = None
+    """How it compares with what it was made from: measured before it was published."""
     failure: Failure | None = None
     """Why the last build did not work."""
     damage: Damage | None = None

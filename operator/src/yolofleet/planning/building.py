@@ -145,6 +145,7 @@ def found_in_store(view: EngineView, result: BuildResult) -> EnginePlan:
             "message": "cached" if result.outcome == "Cached" else "",
             "artifact": result.artifact,
             "weights_sha256": result.weights_sha256,
+            "gate": result.gate,
             "failure": None,
             "next_attempt_time": None,
         }

@@ -61,7 +61,7 @@ def engine_status(plan: EnginePlan, now: datetime) -> YoloEngineStatus:
         "Verified": (
             known,
             Reason.VERIFIED if published else plan.reason,
-            "compared before it was published" if published else plan.message,
+            _compared(plan) if published else plan.message,
         ),
         "Measured": ("False", Reason.NOT_MEASURED, "throughput is not measured yet"),
         "Ready": ("True" if plan.ready else "False", plan.reason, plan.message),
@@ -71,6 +71,11 @@ def engine_status(plan: EnginePlan, now: datetime) -> YoloEngineStatus:
         for kind, judged in named.items()
     ]
     return plan.status.model_copy(update={"conditions": conditions})
+
+
+def _compared(plan: EnginePlan) -> str:
+    gate = plan.status.gate
+    return gate.sentence() if gate is not None else "compared before it was published"
 
 
 def condition(kind: str, judged: Judged, *, old: list[Condition], now: datetime, generation: int) -> Condition:
