@@ -54,6 +54,7 @@ def images_of(fleet: Fleet) -> set[str]:
     return {pod["spec"]["containers"][0]["image"] for pod in pods}
 
 
+@pytest.mark.slow
 def test_an_image_that_fails_is_taken_back_with_the_numbers_said(fleet: Fleet) -> None:
     """A quarter of its requests fail: seconds later the old one serves alone, and the condition has the shares."""
     fleet.cluster.load_images(["triton-failing"])
