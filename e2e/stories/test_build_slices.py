@@ -1,6 +1,6 @@
 """A build that needs a slice: free, kept for builds, lent by a deployment above its floor, or it waits and says so.
 
-The bench's slices are fake: convert gets its slice, finds no GPU behind it, and refuses. By then the way has been seen.
+The bench's builder has no TensorRT: convert gets its slice, and refuses. By then the way has been seen.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def test_each_of_the_four_ways(two: Fleet) -> None:
     assert (borrowed["way"], borrowed["lender"]["name"]) == ("Borrowed", "gate")
     wait_for("gate to give one up", lambda: serving(fleet) == 1, timeout_s=60)
     told = fleet.wait_condition("new", "EngineReady", "False", reason="BuildRefused", timeout_s=120)["message"]
-    assert "GPU" in told
+    assert "spec.engine.backend" in told
     fleet.wait_serving("gate", 2)
     fleet.kubectl("delete", "ydep", "new", "--timeout=60s")
 
