@@ -20,7 +20,7 @@ from e2e.bench.scaling.traces import FORECASTABLE, HELD_OUT, SURPRISE, TUNED_ON
 OUT = Path("out/bench")
 TUNED_SEEDS = (1,)
 FRESH_SEEDS = (201, 202)
-MIDDLE_PRICE_S, HIGH_PRICE_S = 150, 400
+MIDDLE_PRICE_S, HIGH_PRICE_S = 150, 250
 OTHER_STARTS_S = (5, 60)
 GROUPS = {"all eight": TUNED_ON, "forecastable": FORECASTABLE, "surprise": SURPRISE, "held out": HELD_OUT}
 
