@@ -54,14 +54,13 @@ def images_of(fleet: Fleet) -> set[str]:
     return {pod["spec"]["containers"][0]["image"] for pod in pods}
 
 
-@pytest.mark.slow
 def test_an_image_that_fails_is_taken_back_with_the_numbers_said(fleet: Fleet) -> None:
-    """A quarter of its requests fail: seconds later the old one serves alone, and the condition has the shares."""
+    """A quarter of its batches fail: seconds later the old one serves alone, and the condition has the shares."""
     fleet.cluster.load_images(["triton-failing"])
     serve(fleet)
     fleet.wait_serving("gate", REPLICAS)
     engine = fleet.engine_of("gate")
-    client = pacing.pace(fleet, "gate", [RATE] * 30)
+    client = pacing.pace(fleet, "gate", [RATE] * 20)
     client.started()
     serve(fleet, serving={"image": image_name("triton-failing")})
     told = wait_phase(fleet, "RolledBack", timeout_s=60)
