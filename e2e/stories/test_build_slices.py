@@ -47,6 +47,12 @@ def serving(fleet: Fleet) -> int:
     return sum(1 for pod in pods if "deletionTimestamp" not in pod["metadata"])
 
 
+def building(fleet: Fleet) -> list[str]:
+    """Return the build pods that have not ended."""
+    pods = fleet.items("pods", "app.kubernetes.io/name=engine-build")
+    return [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") not in ("Succeeded", "Failed")]
+
+
 def test_each_of_the_four_ways(two: Fleet) -> None:
     """A full fleet gets a new model; nobody is ever below its floor, and what was lent comes back."""
     fleet = two
@@ -69,6 +75,7 @@ def test_each_of_the_four_ways(two: Fleet) -> None:
     fleet.deploy("free", engine={"backend": "TensorRT", "maxBatchSize": 4})
     assert wait_for("a free slice", lambda: slice_of(fleet, "free"), timeout_s=60)["way"] == "Free"
     fleet.wait_condition("free", "EngineReady", "False", reason="BuildRefused")
+    wait_for("its pod to let the slice go", lambda: not building(fleet), timeout_s=30)  # its last words come before
 
     fleet.apply(POOL | {"spec": KEPT})
     fleet.deploy("kept", engine={"backend": "TensorRT", "maxBatchSize": 2})
