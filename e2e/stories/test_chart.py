@@ -102,7 +102,7 @@ def may(cluster: Cluster, *asked: str) -> bool:
 def test_upgrade_rollback_uninstall_and_install_lose_no_frame(fleet: Fleet, restored: Cluster, tmp_path: Path) -> None:
     """A field comes and goes, the chart goes and comes, another builder makes the engine anew: every frame arrives."""
     restored.kubectl("label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
-    fleet.deploy("gate", engine=TINY, rollout={"canarySeconds": 20})
+    fleet.deploy("gate", engine=TINY, rollout={"canarySeconds": 10})
     fleet.wait_serving("gate")
     before, old = standing(fleet), release(restored)
     cameras = fleet.cameras("cameras", "gate", rate=RATE)

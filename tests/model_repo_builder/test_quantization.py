@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +42,9 @@ def whole() -> onnx.ModelProto:
 def quantized(whole: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     folder = tmp_path_factory.mktemp("quantized")
     onnx.save(whole, str(folder / "model.onnx"))
+    level = logging.getLogger().level
     layers = onnx_calibration.quantize(folder / "model.onnx", folder / "int8.onnx", small_yolo.frames(16))
+    assert logging.getLogger().level == level, "what others log is none of a calibration's business"
     convolutions = sum(node.op_type == "Conv" for node in whole.graph.node)
     assert layers == convolutions - len(FLOATS)
     return onnx.load(str(folder / "int8.onnx"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from model_repo_builder.errors import Failed, Refused
 from model_repo_builder.onnx_precision import decoding
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from model_repo_builder.onnx_graph import Array
 
@@ -64,8 +65,7 @@ def quantize(source: Path, target: Path, frames: Array, *, leave_out: Collection
 
     model = _named(onnx.load(str(source)))
     kept = {*stem(model.graph), *head(model.graph), *leave_out}
-    logging.getLogger("root").setLevel(logging.ERROR)  # it advises pre-processing that torch has done already
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch, _without_advice():
         named = Path(scratch) / "named.onnx"
         onnx.save(model, str(named))
         calibrated = Path(scratch) / "calibrated.onnx"
@@ -90,6 +90,18 @@ def quantize(source: Path, target: Path, frames: Array, *, leave_out: Collection
         )
     onnx.save(made, str(target))
     return sum(node.op_type in QUANTIZED and node.name not in kept for node in model.graph.node)
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Leave out what ONNX Runtime tells the root logger: it advises pre-processing that torch has done already."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
 
 
 def stem(graph: onnx.GraphProto) -> list[str]:
