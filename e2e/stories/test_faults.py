@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from e2e.fleet import ROOT, SYSTEM, TINY, Fleet, kill_operator, operator_down, operator_up
 from e2e.waiting import wait_for
 
@@ -79,6 +81,7 @@ def test_a_build_pod_killed_in_mid_write_leaves_nothing_half_made(fleet: Fleet) 
     assert_undisturbed(fleet, attempts=2)
 
 
+@pytest.mark.slow  # in every CI the shorter whole life takes the API server away twice
 def test_the_api_server_restarts(fleet: Fleet) -> None:
     """Away in the middle of a build and again while serving: nothing is lost, nothing is scaled down."""
     fleet.deploy("gate", engine=TINY)
