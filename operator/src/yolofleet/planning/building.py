@@ -9,10 +9,10 @@ from yolofleet.api.build import BuildResult, Failure
 from yolofleet.api.conditions import Reason
 from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.planning import mending
+from yolofleet.planning.backoff import backoff_s
 from yolofleet.planning.build_slices import Given, NotYet
 from yolofleet.planning.snapshot import EngineView, JobView, Policy
 
-MAX_BACKOFF_S = 3600
 QUEUE_RECHECK_S = 15
 LAST_WORDS_S = 10
 """Jobs and pods are watched apart: so long a Job's end waits for what its pod says of it."""
@@ -177,11 +177,6 @@ def _why(job: JobView) -> Failure:
     if job.succeeded and not job.message:
         return Failure(message="the build ended well but left no result", remedy="it is tried again")
     return Failure(message=job.message or "the build's pod was lost", remedy="it is tried again")
-
-
-def backoff_s(attempts: int, *, first_s: int) -> int:
-    """Return the pause after the n-th failed attempt, in seconds: doubling, at most an hour."""
-    return int(min(MAX_BACKOFF_S, first_s * 2 ** min(attempts - 1, 12)))
 
 
 def _running(view: EngineView, job: JobView, *, step_percent: int) -> EnginePlan:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from yolofleet.api.yoloengine import Damage, YoloEngineStatus
+from yolofleet.planning.backoff import backoff_s
 from yolofleet.planning.snapshot import DamageReport, DeploymentView, EngineView
 
 WELL_S = 86_400
@@ -51,7 +52,7 @@ def repair_due(status: YoloEngineStatus, *, first_s: int) -> datetime | None:
     """Return when a damaged engine may be built anew: the first time at once, then after a pause that doubles."""
     if status.damage is None or status.damage.repairs <= 1:
         return None
-    pause_s = min(3600, first_s * 2 ** min(status.damage.repairs - 2, 12))
+    pause_s = backoff_s(status.damage.repairs - 1, first_s=first_s)
     return datetime.fromisoformat(status.damage.time) + timedelta(seconds=pause_s)
 
 
