@@ -86,7 +86,7 @@ def decide(view: DeploymentView, *, profile: str, measured: Capacity | None, now
         return _told(view, 0, Reason.SUSPENDED, "spec.suspend is true: no replicas", now=now)
     if view.spec.scaling.mode == "External":
         return _told(view, view.spec.replicas, Reason.EXTERNAL, _external(view), now=now)
-    memory = view.memory or remembered(view)
+    memory = memory_of(view)
     seen = None if view.spec.scaling.mode == "Declared" else observed(view.signals)
     before = kept(view.status, profile)
     capacity = settled(measured, before, seen, since=memory.capacity_since, now=now)
@@ -121,8 +121,10 @@ def _learnt(view: DeploymentView, known: Forecast | None, capacity: Capacity | N
     return priced.learnt(view, known, capacity, whole=not hidden(view), now=now)
 
 
-def remembered(view: DeploymentView) -> Memory:
-    """Rebuild the memory from what stands in the cluster."""
+def memory_of(view: DeploymentView) -> Memory:
+    """Return what the last decision left; after a restart it is rebuilt from what stands in the cluster."""
+    if view.memory is not None:
+        return view.memory
     status = view.status.scaling
     told = tuple(claim for need in (status.needs if status else ()) if (claim := _recalled(need)) is not None)
     base = max(status.desired_replicas if status else 0, view.standing)
@@ -199,7 +201,7 @@ def by_forecast(view: DeploymentView, figures: Figures, capacity: Capacity, know
     """Return (what arrives + its rise + a headroom at its price) ÷ (capacity × target), and what its window keeps."""
     from yolofleet.planning import priced
 
-    standing = (view.memory or remembered(view)).base - view.spec.scaling.warm_replicas
+    standing = memory_of(view).base - view.spec.scaling.warm_replicas
     declared, whole = _counted(view, figures), not hidden(view)
     told = priced.wanted(view, known, capacity, standing=standing, whole=whole, declared=declared)
     parts = [f"demand {_fps(told.base_fps - told.rise_fps)} fps {told.origin}"]
@@ -383,7 +385,7 @@ def _external(view: DeploymentView) -> str:
 
 def _told(view: DeploymentView, replicas: int, reason: Reason, message: str, *, now: datetime) -> Desired:
     """Return a decision that nobody computed; the figures are shown all the same."""
-    before = (view.memory or remembered(view)).shown
+    before = memory_of(view).shown
     figures = figures_of(view)
     fresh = Shown(now, view.generation, reason, replicas, message, fps_of(figures), figures)
     told = shown(fresh, before, waits=False)
