@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from yolofleet.api.build import BuildSlice
-from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.recipe import Target
 from yolofleet.planning.engines import target_in
-from yolofleet.planning.pools import shared_out
-from yolofleet.planning.profiles import Offer, offers
+from yolofleet.planning.placing import market
+from yolofleet.planning.profiles import Offer
 from yolofleet.planning.scaling import floor_of
-from yolofleet.planning.snapshot import DeploymentView, EngineView, Lender, NodeView, PoolView, Snapshot
+from yolofleet.planning.snapshot import DeploymentView, EngineView, Lender, PoolView, Snapshot
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,9 @@ def shelf_of(snapshot: Snapshot) -> Shelf:
     waiting = Counter(_place(view) for view in builds if view.job is not None and view.job.unplaced)
     on_reserve = Counter(_place(view) for view in builds if _way(view) == "Reserved")
     stocks = []
-    for pool, kept, selector, own in _pooled(snapshot.nodes, snapshot.pools):
-        for (resource, profile, product, target), found in _kinds(own).items():
+    kept = _kept_back(snapshot.pools)
+    for pool, stall in market(snapshot.nodes, snapshot.pools).items():
+        for (resource, profile, product, target), found in _kinds(stall.offers).items():
             places = [(offer.node, resource) for offer in found]
             at = (pool, resource, profile)
             stocks.append(
@@ -152,12 +152,12 @@ def shelf_of(snapshot: Snapshot) -> Shelf:
                     product=product,
                     target=target,
                     product_labels=tuple(sorted({one.product_label for one in found if one.product_label})),
-                    node_selector=selector,
+                    node_selector=stall.node_selector,
                     total=sum(offer.allocatable for offer in found),
                     held=sum(snapshot.devices_used.get(p, 0) + snapshot.devices_foreign.get(p, 0) for p in places)
                     + waiting[at],
-                    kept_for_builds=max(0, kept[profile, "Build"] - on_reserve[at]),
-                    kept_warm=kept[profile, "Warm"],
+                    kept_for_builds=max(0, kept[pool, profile, "Build"] - on_reserve[at]),
+                    kept_warm=kept[pool, profile, "Warm"],
                 )
             )
     return Shelf(tuple(sorted(stocks, key=lambda s: (s.pool, s.profile, s.product, s.resource))), snapshot.lenders)
@@ -176,21 +176,13 @@ def _place(view: EngineView) -> tuple[str, str, str]:
     return (taken.pool, taken.resource, taken.profile) if taken is not None else ("", "", "")
 
 
-Kept = Counter[tuple[str, str]]
-Selector = tuple[tuple[str, str], ...]
-
-
-def _pooled(
-    nodes: tuple[NodeView, ...], pools: tuple[PoolView, ...]
-) -> Iterable[tuple[str, Kept, Selector, tuple[Offer, ...]]]:
-    """Yield each pool's name, what it keeps back, the labels of its nodes, and what these offer."""
-    for pool, own, _ in shared_out(pools, nodes):
-        kept: Kept = Counter()
+def _kept_back(pools: Iterable[PoolView]) -> Counter[tuple[str, str, str]]:
+    """Count what pools keep back, by pool, profile and purpose."""
+    kept: Counter[tuple[str, str, str]] = Counter()
+    for pool in pools:
         for one in pool.spec.reserved:
-            kept[one.profile.replace("+", "."), one.purpose] += one.count
-        yield pool.name, kept, tuple(sorted(pool.spec.node_selector.match_labels.items())), offers(own)
-    if DEFAULT_POOL not in {pool.name for pool in pools}:
-        yield DEFAULT_POOL, Counter(), (), offers(nodes)
+            kept[pool.name, one.profile.replace("+", "."), one.purpose] += one.count
+    return kept
 
 
 def _kinds(offered: Iterable[Offer]) -> dict[tuple[str, str, str, Target], list[Offer]]:
