@@ -20,7 +20,7 @@ from e2e.bench.scaling.plant import simulate
 from e2e.bench.scaling.policies import Ours
 from e2e.fleet import ROOT, Client, Fleet, Object
 from e2e.images import image_name
-from yolofleet.planning.forecast import Prices
+from yolofleet.planning.scaling.forecast import Prices
 
 REPLICA_FPS = 10
 """What one frame of 100 ms makes (e2e/images/triton_sleeping)."""

@@ -15,7 +15,7 @@ from yolofleet.cli.gathering import Seen, applied, gathered, snapshot_of
 from yolofleet.cli.printing import consoles
 from yolofleet.cli.session import Flags, Session
 from yolofleet.errors import CannotAskError
-from yolofleet.planning.optimum import optima
+from yolofleet.planning.whatif.optimum import optima
 from yolofleet.render.meta import DEPLOYMENT_LABEL, MANAGED_BY, MANAGER
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

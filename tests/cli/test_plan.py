@@ -12,9 +12,9 @@ from tests.planning import files
 from yolofleet.api.snapshot import SnapshotFile
 from yolofleet.cli.__main__ import main
 from yolofleet.planning.capabilities import gpu_of
-from yolofleet.planning.geometry import conflict, lattice_of
-from yolofleet.planning.optimum import optima
-from yolofleet.planning.transition import after
+from yolofleet.planning.layouts.geometry import conflict, lattice_of
+from yolofleet.planning.layouts.transition import after
+from yolofleet.planning.whatif.optimum import optima
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_layout_shows_whose_each_slice_is_and_the_places_are_legal(said) -> None
         "cams/yard",
         "foreign",
     ]
-    from yolofleet.planning.geometry import Slice
+    from yolofleet.planning.layouts.geometry import Slice
 
     for gpu in told["gpus"]:
         held = [Slice(one["start"], one["profile"]) for one in gpu["slices"]]

@@ -11,9 +11,9 @@ import pytest
 from yolofleet.api.fleet import Fleet
 from yolofleet.cli.__main__ import main
 from yolofleet.planning.capabilities import gpu_of
-from yolofleet.planning.fleet import plan_fleet
-from yolofleet.planning.geometry import Slice, conflict, lattice_of
+from yolofleet.planning.layouts.geometry import Slice, conflict, lattice_of
 from yolofleet.planning.packing import Certificate, Need, Product, recomputed_bound
+from yolofleet.planning.whatif.fleet import plan_fleet
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "placement" / "fleet.json"
 A100 = "NVIDIA-A100-SXM4-80GB"
@@ -59,8 +59,8 @@ def test_the_json_holds_legal_layouts_enough_slices_and_a_proof_that_checks(caps
 
 
 def _rates() -> tuple[list[Product], list[Need]]:
-    from yolofleet.planning.fleet import _ask
     from yolofleet.planning.sizing import sized
+    from yolofleet.planning.whatif.fleet import _ask
 
     fleet = Fleet.model_validate_json(EXAMPLE.read_text())
     plain = {p.product: [c for c in gpu_of(p.product).profiles if "+" not in c.profile] for p in fleet.products}  # type: ignore[union-attr]

@@ -7,7 +7,7 @@ import pytest
 
 from e2e.bench.scaling.plant import Faults, Meter, optimum, optimum_by_states, simulate
 from e2e.bench.scaling.policies import Hpa, Kpa, Ours
-from yolofleet.planning.forecast import Prices
+from yolofleet.planning.scaling.forecast import Prices
 
 
 def frames(*replicas: float) -> np.ndarray:

@@ -9,7 +9,7 @@ from yolofleet.handlers.exposition import PIECE, pieces
 from yolofleet.handlers.figures import Figure
 from yolofleet.handlers.metrics import Metrics
 from yolofleet.observe.cache import Key
-from yolofleet.planning.memory import Figures
+from yolofleet.planning.scaling.memory import Figures
 
 CONDITIONS = (("Ready", "True", "Serving"), ("Placed", "True", "Placed"))
 

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from yolofleet.planning.capabilities import GPUS
-from yolofleet.planning.geometry import Lattice, counts_of, lattice_of, layouts
+from yolofleet.planning.layouts.geometry import Lattice, counts_of, lattice_of, layouts
 from yolofleet.planning.packing import Need, Product
 
 LAW = settings(max_examples=int(os.environ.get("LAW_CASES", "20")), deadline=None)

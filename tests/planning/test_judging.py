@@ -56,7 +56,7 @@ OF_SCALING = {
     Reason.EXTERNAL,
     Reason.AUTOSCALER_IGNORED,
 }
-"""Those of ScalingActive: tests/planning/test_scaling.py has them."""
+"""Those of ScalingActive: tests/planning/scaling/test_replicas.py has them."""
 
 OF_ROLLOUTS = {Reason.CANARY, Reason.ROLLED_BACK}
 """tests/planning/test_rollout.py has them."""

@@ -11,7 +11,7 @@ from yolofleet.api.conditions import Condition, Reason
 from yolofleet.api.yolodeployment import Objective
 from yolofleet.api.yolodeployment_status import YoloDeploymentStatus
 from yolofleet.planning.judging import Judged, objective_met
-from yolofleet.planning.signals import ReplicaSignals, together
+from yolofleet.planning.scaling.signals import ReplicaSignals, together
 from yolofleet.planning.snapshot import DeploymentView
 
 BOUND_MS = 50

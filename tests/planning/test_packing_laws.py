@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.planning.packings import LAW, ONE, TWO, brute_force, lattice, products, small_needs
 from yolofleet.errors import Refused
-from yolofleet.planning.geometry import conflict
+from yolofleet.planning.layouts.geometry import conflict
 from yolofleet.planning.packing import (
     Need,
     Packing,

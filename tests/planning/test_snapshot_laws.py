@@ -15,12 +15,12 @@ from yolofleet.api.outcome import PlanFile
 from yolofleet.api.snapshot import SnapshotFile
 from yolofleet.cli.simulate import wire
 from yolofleet.planning.capabilities import Gpu, gpu_of
-from yolofleet.planning.geometry import Layout, conflict, lattice_of, layouts
 from yolofleet.planning.host_link import USABLE, link_of
-from yolofleet.planning.optimum import PoolOptimum, optima
-from yolofleet.planning.overlay import FOREIGN, GpuState
-from yolofleet.planning.proving import Case, checked
-from yolofleet.planning.transition import Transition, after, served
+from yolofleet.planning.layouts.geometry import Layout, conflict, lattice_of, layouts
+from yolofleet.planning.layouts.overlay import FOREIGN, GpuState
+from yolofleet.planning.layouts.transition import Transition, after, served
+from yolofleet.planning.packing.proving import Case, checked
+from yolofleet.planning.whatif.optimum import PoolOptimum, optima
 
 WHOLE_PLAN = settings(LAW, max_examples=max(8, LAW.max_examples // 4))
 """A case is a whole plan, two for the law of same bytes: a quarter as many."""

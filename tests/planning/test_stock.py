@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.planning.packings import LAW, ONE, _covers, lattice, small_needs
 from yolofleet.planning.capabilities import GPUS
-from yolofleet.planning.geometry import (
+from yolofleet.planning.layouts.geometry import (
     Lattice,
     Layout,
     Slice,
@@ -22,7 +22,7 @@ from yolofleet.planning.geometry import (
     layouts,
     residual,
 )
-from yolofleet.planning.overlay import FOREIGN, GpuState, overlay
+from yolofleet.planning.layouts.overlay import FOREIGN, GpuState, overlay
 from yolofleet.planning.packing import (
     Need,
     Product,

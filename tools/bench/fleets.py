@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from yolofleet.planning.capabilities import GPUS
-from yolofleet.planning.geometry import Lattice, lattice_of
+from yolofleet.planning.layouts.geometry import Lattice, lattice_of
 from yolofleet.planning.packing import Need, Packing, Product
 
 PRICES = {"A100-80GB": 2.0, "H100-SXM-80GB": 4.0, "A30": 0.8}

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tools.bench.fleets import fleet, found_plan
-from yolofleet.planning.geometry import Lattice, conflict
-from yolofleet.planning.movement import settle
-from yolofleet.planning.overlay import GpuState, Holding, overlay, slices_by_start
+from yolofleet.planning.layouts.geometry import Lattice, conflict
+from yolofleet.planning.layouts.movement import settle
+from yolofleet.planning.layouts.overlay import GpuState, Holding, overlay, slices_by_start
 from yolofleet.planning.packing import FilledGpu, Need, Packing, Product, filled_gpus, pack, problem_of
 
 HOURS = 24.0

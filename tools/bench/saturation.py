@@ -13,8 +13,8 @@ import numpy as np
 from tools.bench.charts import bars
 from tools.bench.fleets import lattice
 from tools.bench.movement import moved
-from yolofleet.planning.geometry import Layout, Slice, conflict, free_starts
-from yolofleet.planning.overlay import GpuState, overlay
+from yolofleet.planning.layouts.geometry import Layout, Slice, conflict, free_starts
+from yolofleet.planning.layouts.overlay import GpuState, overlay
 from yolofleet.planning.packing import FilledGpu
 
 PRODUCT = "A100-80GB"

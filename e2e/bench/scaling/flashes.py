@@ -13,7 +13,7 @@ from e2e.bench.scaling.policies import Ours
 from e2e.bench.scaling.rows import START_S
 from e2e.bench.scaling.settings import PRICE_S
 from e2e.bench.scaling.traces import REPLICA_FPS, Frames
-from yolofleet.planning.forecast import Forecast, Prices
+from yolofleet.planning.scaling.forecast import Forecast, Prices
 
 FPS = 450
 AT = 1800

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from e2e.bench.scaling.plant import Meter
 from e2e.bench.scaling.traces import REPLICA_FPS
-from yolofleet.planning import forecast
-from yolofleet.planning.forecast import Forecast, Prices, Slice
+from yolofleet.planning.scaling import forecast
+from yolofleet.planning.scaling.forecast import Forecast, Prices, Slice
 
 HPA_SYNC_S = 15
 HPA_TOLERANCE = 0.1

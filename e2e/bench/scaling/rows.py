@@ -14,7 +14,7 @@ from e2e.bench.scaling.policies import Ours
 from e2e.bench.scaling.settings import OURS, Setting
 from e2e.bench.scaling.traces import HISTORY_DAYS, Trace, make
 from e2e.cache import digest_of
-from yolofleet.planning import forecast
+from yolofleet.planning.scaling import forecast
 
 START_S = 20
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from e2e.bench.scaling.plant import Policy
 from e2e.bench.scaling.policies import Hpa, Kpa, Ours
-from yolofleet.planning.forecast import Prices
+from yolofleet.planning.scaling.forecast import Prices
 
 PRICE_S = 50
 FEW_CHANGES = (30, 8)

@@ -8,7 +8,7 @@ from typing import Any
 from yolofleet.cli.given import filename_argument, snapshot
 from yolofleet.cli.printing import as_json, cell, table
 from yolofleet.cli.session import Session
-from yolofleet.planning.admission import Admission, Option, admission
+from yolofleet.planning.whatif.admission import Admission, Option, admission
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

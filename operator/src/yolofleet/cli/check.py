@@ -18,9 +18,9 @@ from yolofleet.cli.files import read
 from yolofleet.cli.printing import as_json, cell
 from yolofleet.cli.session import Session
 from yolofleet.errors import Refused
-from yolofleet.planning.fleet import asked_of
-from yolofleet.planning.proving import Case, Checked, checked
-from yolofleet.planning.survey import surveyed
+from yolofleet.planning.packing.proving import Case, Checked, checked
+from yolofleet.planning.whatif.fleet import asked_of
+from yolofleet.planning.whatif.survey import surveyed
 
 WRITTEN = "write it with `simulate -f FILE -o json`, or `plan -f FILE --layouts free -o json`"
 

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from yolofleet.cli.printing import printable
 from yolofleet.planning.capabilities import Gpu, gpu_of, resolve
-from yolofleet.planning.geometry import Slice
-from yolofleet.planning.overlay import FOREIGN, GpuState
+from yolofleet.planning.layouts.geometry import Slice
+from yolofleet.planning.layouts.overlay import FOREIGN, GpuState
 from yolofleet.planning.packing import FilledGpu
 from yolofleet.planning.profiles import WHOLE
 

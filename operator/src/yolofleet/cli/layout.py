@@ -12,10 +12,10 @@ from yolofleet.cli.drawing import numbered, shortened, size_of, svg, terminal
 from yolofleet.cli.given import filename_argument, given
 from yolofleet.cli.printing import as_json, cell
 from yolofleet.cli.session import Session
-from yolofleet.planning.fleet import plan_fleet
-from yolofleet.planning.optimum import optima
-from yolofleet.planning.overlay import FOREIGN, GpuState
-from yolofleet.planning.seating import seats_of
+from yolofleet.planning.layouts.overlay import FOREIGN, GpuState
+from yolofleet.planning.whatif.fleet import plan_fleet
+from yolofleet.planning.whatif.optimum import optima
+from yolofleet.planning.whatif.seating import seats_of
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

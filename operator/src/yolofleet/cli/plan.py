@@ -14,9 +14,9 @@ from yolofleet.cli.given import filename_argument, snapshot
 from yolofleet.cli.printing import as_json, cell, table
 from yolofleet.cli.session import Session
 from yolofleet.cli.simulate import headline, notes, shorts, slack_argument, wire
-from yolofleet.planning.foretelling import Foretold, Replicas, cost_of, foretold
-from yolofleet.planning.optimum import PoolOptimum, optima
-from yolofleet.planning.transition import Move, Step
+from yolofleet.planning.layouts.transition import Move, Step
+from yolofleet.planning.whatif.foretelling import Foretold, Replicas, cost_of, foretold
+from yolofleet.planning.whatif.optimum import PoolOptimum, optima
 
 CHANGES, SHORT = 3, 1
 FREE = "free"

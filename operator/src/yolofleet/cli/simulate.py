@@ -17,12 +17,12 @@ from yolofleet.cli.files import read
 from yolofleet.cli.printing import as_json, cell, table
 from yolofleet.cli.session import Session
 from yolofleet.errors import Refused
-from yolofleet.planning.fleet import FleetPlan, plan_fleet
-from yolofleet.planning.geometry import Slice
-from yolofleet.planning.movement import SLACK
-from yolofleet.planning.optimum import PoolOptimum, optima
-from yolofleet.planning.overlay import FOREIGN, GpuState
+from yolofleet.planning.layouts.geometry import Slice
+from yolofleet.planning.layouts.movement import SLACK
+from yolofleet.planning.layouts.overlay import FOREIGN, GpuState
 from yolofleet.planning.packing import is_reserve
+from yolofleet.planning.whatif.fleet import FleetPlan, plan_fleet
+from yolofleet.planning.whatif.optimum import PoolOptimum, optima
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

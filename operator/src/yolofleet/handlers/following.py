@@ -21,7 +21,7 @@ from yolofleet.observe.snapshot import Observer
 from yolofleet.planning.judging import objective_met
 from yolofleet.planning.plan import DeploymentPlan
 from yolofleet.planning.rollout import judged
-from yolofleet.planning.scaling import Desired, decide
+from yolofleet.planning.scaling.replicas import Desired, decide
 from yolofleet.settings import Settings
 
 log = logging.getLogger(__name__)

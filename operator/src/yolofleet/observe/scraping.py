@@ -15,7 +15,7 @@ from yolofleet.observe.engine_activity import EngineActivity
 from yolofleet.observe.trials import Trials
 from yolofleet.observe.triton import LEAST_SUMMARISED, Counters, Rates, began_anew, extract, rates
 from yolofleet.planning.comparing import Comparison
-from yolofleet.planning.signals import ReplicaSignals, Signals, together
+from yolofleet.planning.scaling.signals import ReplicaSignals, Signals, together
 from yolofleet.planning.snapshot import DeploymentView, PodView
 from yolofleet.render.serving import METRICS_PORT
 

@@ -21,10 +21,10 @@ from yolofleet.observe.resources import AUTOSCALER
 from yolofleet.planning.build_slices import lender_of, needs_slice
 from yolofleet.planning.comparing import Comparison
 from yolofleet.planning.curves import Curves, told_by
-from yolofleet.planning.memory import Memory, stands
 from yolofleet.planning.mending import as_stored
 from yolofleet.planning.pools import SliceUse, slice_uses
-from yolofleet.planning.signals import Signals
+from yolofleet.planning.scaling.memory import Memory, stands
+from yolofleet.planning.scaling.signals import Signals
 from yolofleet.planning.snapshot import (
     DeploymentView,
     EngineView,

@@ -16,7 +16,7 @@ from yolofleet.api.recipe import Target
 from yolofleet.planning.engines import target_in
 from yolofleet.planning.placing import market
 from yolofleet.planning.profiles import Offer
-from yolofleet.planning.scaling import floor_of
+from yolofleet.planning.scaling.replicas import floor_of
 from yolofleet.planning.snapshot import DeploymentView, EngineView, Lender, PoolView, Snapshot
 
 

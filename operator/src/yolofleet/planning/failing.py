@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yolofleet.planning.signals import Signals
+from yolofleet.planning.scaling.signals import Signals
 
 MOST_NAMED = 3
 

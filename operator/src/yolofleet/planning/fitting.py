@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from yolofleet.planning.capacity import Capacity
 from yolofleet.planning.curves import Curves, RecipeId, home_of
 from yolofleet.planning.host_link import share_of
 from yolofleet.planning.profiles import Offer, same_profile, size_of, slug
-from yolofleet.planning.scaling import figures_of
+from yolofleet.planning.scaling.capacity import Capacity
+from yolofleet.planning.scaling.replicas import figures_of
 from yolofleet.planning.sizing import Ask, Rate, endpoint_of, rate_of, rate_on
 from yolofleet.planning.snapshot import DeploymentView
 

@@ -9,7 +9,7 @@ from yolofleet.api.rollout import RolloutStatus
 from yolofleet.planning.engines import Verdict
 from yolofleet.planning.failing import failing, in_words
 from yolofleet.planning.placing import Choice, NoChoice
-from yolofleet.planning.scaling import QUEUE_SHARE, Desired
+from yolofleet.planning.scaling.replicas import QUEUE_SHARE, Desired
 from yolofleet.planning.snapshot import DeploymentView, GroupView, PodView
 
 QUOTA_WORDS = "exceeded quota"

@@ -9,7 +9,6 @@ from yolofleet.api.recipe import Endpoint, Target
 from yolofleet.planning import mending
 from yolofleet.planning.build_slices import Shelf, shelf_of
 from yolofleet.planning.building import EnginePlan, on_slice, step
-from yolofleet.planning.capacity import Capacity
 from yolofleet.planning.engines import Verdict, Wish, served_endpoints, target_of, unsupported, verdict, wish
 from yolofleet.planning.fitting import Room, Worths
 from yolofleet.planning.judging import Judgement, judge
@@ -18,7 +17,8 @@ from yolofleet.planning.pools import PoolPlan, pool_plans
 from yolofleet.planning.profiles import slug
 from yolofleet.planning.rollout import ENDED, Revision, RolloutPlan, Scene
 from yolofleet.planning.rollout import step as step_rollout
-from yolofleet.planning.scaling import Desired, decide, floor_of
+from yolofleet.planning.scaling.capacity import Capacity
+from yolofleet.planning.scaling.replicas import Desired, decide, floor_of
 from yolofleet.planning.snapshot import DeploymentView, EngineView, GroupView, Owner, PoolView, Snapshot
 
 DEFAULT_CONCURRENT_BUILDS = 4

@@ -18,8 +18,8 @@ from yolofleet.api.yolodeployment import YoloDeploymentSpec, YoloDeploymentStatu
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
 from yolofleet.planning.comparing import Comparison
 from yolofleet.planning.curves import Curves
-from yolofleet.planning.memory import Memory
-from yolofleet.planning.signals import Signals
+from yolofleet.planning.scaling.memory import Memory
+from yolofleet.planning.scaling.signals import Signals
 
 SNAPSHOT_VERSION = 1
 

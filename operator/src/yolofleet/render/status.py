@@ -19,10 +19,10 @@ from yolofleet.api.yolodeployment import (
 )
 from yolofleet.api.yoloengine import YoloEngine, YoloEngineStatus
 from yolofleet.planning.building import EnginePlan
-from yolofleet.planning.capacity import kept
 from yolofleet.planning.judging import Judged
 from yolofleet.planning.plan import DeploymentPlan
 from yolofleet.planning.pools import PoolPlan
+from yolofleet.planning.scaling.capacity import kept
 from yolofleet.planning.snapshot import UnreadableView
 from yolofleet.render.meta import DEPLOYMENT_LABEL, MANAGED_BY, MANAGER, stamp
 from yolofleet.render.serving import GRPC_PORT, HTTP_PORT

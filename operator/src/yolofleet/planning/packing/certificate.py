@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from yolofleet.planning.geometry import Lattice
+from yolofleet.planning.layouts.geometry import Lattice
 from yolofleet.planning.need import Need
 from yolofleet.planning.packing.problem import Product
 

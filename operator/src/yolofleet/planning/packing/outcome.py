@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from yolofleet.planning.geometry import Slice
+from yolofleet.planning.layouts.geometry import Slice
 from yolofleet.planning.packing.certificate import Certificate
 from yolofleet.planning.packing.plan import Packing
 from yolofleet.planning.packing.stock import is_reserve

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolofleet.errors import Refused
-from yolofleet.planning.geometry import Lattice, Layout, worthwhile
+from yolofleet.planning.layouts.geometry import Lattice, Layout, worthwhile
 from yolofleet.planning.need import Need
 
 Floats = NDArray[np.float64]

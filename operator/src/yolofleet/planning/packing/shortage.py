@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from yolofleet.planning.geometry import Kind, Lattice
+from yolofleet.planning.layouts.geometry import Kind, Lattice
 from yolofleet.planning.need import Need
 from yolofleet.planning.packing.plan import Packing, pack
 from yolofleet.planning.packing.problem import Product, problem_of

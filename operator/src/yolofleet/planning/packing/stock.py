@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from yolofleet.planning.geometry import Layout, residual
+from yolofleet.planning.layouts.geometry import Layout, residual
 from yolofleet.planning.need import Need
 from yolofleet.planning.packing.problem import Product
 

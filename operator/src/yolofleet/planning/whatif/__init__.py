@@ -1,0 +1,1 @@
+"""What would be: fleets in files and snapshots of clusters, planned by the same code without touching anything."""
