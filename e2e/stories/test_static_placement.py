@@ -96,6 +96,10 @@ def test_three_objectives_get_the_profiles_that_plan_foretold(
 
     mixed.apply(*manifests)
     wait_for("what was foretold", lambda: standing(mixed) == foretold, timeout_s=120, seen=lambda: standing(mixed))
+    for told in mixed.items("ydep"):
+        if told["metadata"]["name"] in WISHES:
+            (tuned,) = told["status"]["groups"][0]["tuning"]
+            assert (tuned["maxBatchSize"], tuned["instances"]) == (8, 1), "pods run as the curve counted them"
     placed = mixed.condition("robot", "Placed")
     assert placed["status"] == "True"
     assert "2g.20gb: its p99 is 40.0 ms at best, the objective 20 ms" in placed["message"]

@@ -219,6 +219,25 @@ def test_curves_say_what_each_kind_of_slice_is_worth() -> None:
     assert "850 fps at batch 8 × 80 % = 680 fps" in worth[1]
 
 
+def test_triton_s_numbers_are_told_with_their_reasons() -> None:
+    assert told(story(seen()), "How Triton")[0].startswith("no curve speaks for it: one instance, batches up to 32")
+    tuning = {
+        "endpoint": "Ultralytics",
+        "maxBatchSize": 8,
+        "instances": 2,
+        "message": "measured curve of x; instances: 2",
+    }
+    made = seen()
+    groups = [{"profile": "1g.10gb", "tuning": [tuning]}]
+    made = replace(made, obj=made.obj | {"status": made.obj["status"] | {"groups": groups}})
+    lines = told(story(made), "How Triton")
+    assert lines[:3] == [
+        "Ultralytics on 1g.10gb: batches up to 8, instances 2",
+        "  measured curve of x",
+        "  instances: 2",
+    ]
+
+
 async def test_a_name_alone_is_looked_for_among_all_kinds_and_a_kind_that_is_hidden_is_said(
     cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -129,3 +129,13 @@ def test_without_a_gpu_the_slice_must_be_named(triton: Triton, capsys: pytest.Ca
     assert main(["measure", "--model", "gate"]) == 1
     assert "--product" in capsys.readouterr().err
     assert triton.loads == []
+
+
+def test_requests_become_a_point() -> None:
+    """Two workers, batches of 4, each answered in 10 ms: 800 frames a second."""
+    runs = [(start + step * 0.01, start + (step + 1) * 0.01) for start in (0.0, 0.0) for step in range(100)]
+    made = measure.summed("Frames", 4, 1, runs, weight=7)
+    assert made.frames_per_second == 800
+    assert made.p50_microseconds == made.p99_microseconds == 10_000
+    with pytest.raises(Failed, match="no request ended"):
+        measure.summed("Frames", 4, 1, [], weight=7)

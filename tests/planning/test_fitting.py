@@ -174,9 +174,14 @@ def test_curves_speak_for_the_same_recipe_of_the_same_namespace_only() -> None:
     assert got(deployment(asked=asked(30), namespace="elsewhere"))[0] == "1g.10gb"
 
 
-def test_points_at_more_instances_than_replicas_run_do_not_count() -> None:
+def test_points_at_several_instances_count_because_pods_run_so_many() -> None:
     both = [curve("1g.10gb", 500, 10, instances=2), *CURVES[1:]]
-    assert got(deployment(asked=asked(30)), curves=both)[0] == "2g.20gb"
+    assert got(deployment(asked=asked(30)), curves=both)[0] == "1g.10gb"
+
+
+def test_points_at_batches_that_the_engine_cannot_do_do_not_count() -> None:
+    large = [curve("1g.10gb", 500, 10, batch=64), *CURVES[1:]]
+    assert got(deployment(asked=asked(30)), curves=large)[0] == "2g.20gb"
 
 
 def test_a_pools_prices_are_what_slices_cost() -> None:

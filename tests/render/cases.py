@@ -27,6 +27,7 @@ from tests.planning.worlds import (
     spec,
 )
 from tests.raw_objects import SETTINGS, settings
+from yolofleet.api.curve import Curve
 from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.planning.building import step
 from yolofleet.planning.plan import DeploymentPlan, plan
@@ -102,6 +103,24 @@ def canary() -> dict[str, Object]:
     return {one["metadata"]["name"]: one for one in told} | {"status": status.deployment_status(made, NOW).wire()}
 
 
+def tuned() -> dict[str, Object]:
+    """Return a Deployment whose engine has a curve, and the status that says what follows from it."""
+    wanted = spec(endpoints=["Ultralytics", "Frames"], objective={"p99LatencyMilliseconds": 40})
+    points = [
+        {"endpoint": endpoint, "batch": batch, "instances": count, "framesPerSecond": fps, "hostBytesPerFrame": weight}
+        | {"p50Microseconds": 9000, "p99Microseconds": p99_us}
+        for endpoint, weight in (("Ultralytics", 4_915_200), ("Frames", 1_228_800))
+        for batch, count, fps, p99_us in ((1, 1, 210, 6000), (8, 1, 700, 14_000), (8, 2, 900, 22_000))
+    ]
+    place = {"source": "Estimated", "error": "0.35", "product": H100, "profile": "gpu", "smCount": 132}
+    told = Curve.model_validate(place | {"points": points})
+    made = engine(wanted, status=PUBLISHED.model_copy(update={"curve": told}))
+    view = deployment(asked=wanted, groups=(group("gpu", made.name),))
+    (done,) = plan(snapshot(view, engines=(made,), nodes=(node(labels=labelled()),))).deployments
+    (manifest,) = [one for one in serving.serving(done, SETTINGS) if one["kind"] == "Deployment"]
+    return {"Deployment": manifest, "status": status.deployment_status(done, NOW).wire()}
+
+
 def build_job(asked: Object | None = None, chosen: Settings = SETTINGS) -> Object:
     """Return the build Job of a spec's engine."""
     return engines.job(engine(spec(**(asked or {}))), chosen)
@@ -153,6 +172,7 @@ def cases() -> dict[str, Object]:
     return {
         "deployment": manifests()["Deployment"],
         "deployment-full": full()["Deployment"],
+        "deployment-tuned": tuned()["Deployment"],
         "deployment-canary": canary()["gate-gpu-canary"],
         "deployment-beside-a-canary": canary()["gate-gpu"],
         "status-canary": canary()["status"],
@@ -166,6 +186,7 @@ def cases() -> dict[str, Object]:
         "claim": engines.claim("cams", SETTINGS),
         "claim-full": engines.claim("cams", OWN_SETTINGS),
         "status-serving": deployment_status(**serves()),
+        "status-tuned": tuned()["status"],
         "status-waiting-for-engine": status.deployment_status(
             plan(snapshot(deployment(asked=spec(demand={"streams": 48, "framesPerSecond": "15"})))).deployments[0], NOW
         ).wire(),

@@ -106,9 +106,12 @@ def assemble_model(asked: argparse.Namespace) -> int:
             if asked.key is not None
             else request.read(ServeRequest, os.environ.get(SERVE_ENV), variable=SERVE_ENV)
         )
-        from model_repo_builder.repository import assemble  # Triton's protobufs take longer to load than a cached build
+        # Triton's protobufs take longer to load than a cached build.
+        from model_repo_builder.repository import ByHand, assemble
 
-        folder = assemble(_shelf(asked.store), wanted, asked.models)
+        curve = command.curve_of(asked)
+        by = ByHand(curve, float(asked.objective_ms)) if curve is not None else None
+        folder = assemble(_shelf(asked.store), wanted, asked.models, by=by)
     except (Refused, Failed) as error:
         failure = ServeFailure(**dict(failure_of(error)), damaged=isinstance(error, Damaged))
     except Interrupted:

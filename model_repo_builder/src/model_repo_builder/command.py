@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -24,6 +23,7 @@ from yolofleet.api.build import (
     BuildRequest,
     ServeRequest,
 )
+from yolofleet.api.curve import Curve
 from yolofleet.api.recipe import Backend, Builder, Endpoint, Precision, Recipe, Target, Task, engine_key, engine_name
 from yolofleet.api.sources import Source
 
@@ -170,8 +170,6 @@ def serve_request(asked: argparse.Namespace) -> ServeRequest:
         "instances": asked.instances,
         "queueDelayMicroseconds": asked.queue_delay_microseconds,
         "endpoints": asked.endpoint,
-        "curve": json.loads(asked.curve.read_text(encoding="utf-8")) if asked.curve else None,
-        "objectiveMilliseconds": asked.objective_ms,
         "postprocess": {
             "confidence": asked.confidence,
             "iou": asked.iou,
@@ -182,6 +180,23 @@ def serve_request(asked: argparse.Namespace) -> ServeRequest:
         return ServeRequest.model_validate(told)
     except ValidationError as error:
         raise refusal_of(error, variable="arguments") from None
+
+
+def curve_of(asked: argparse.Namespace) -> Curve | None:
+    """Return the curve that a person gives; Refused where the file holds none."""
+    if asked.curve is None:
+        return None
+    try:
+        return Curve.model_validate_json(asked.curve.read_bytes())
+    except OSError as error:
+        raise Refused(
+            field="--curve",
+            value=str(asked.curve),
+            message=f"it can't be read: {error.strerror}",
+            remedy="name what `measure` or `estimate` wrote",
+        ) from None
+    except ValidationError as error:
+        raise refusal_of(error, variable="--curve") from None
 
 
 def frames(text: str) -> dict[str, Any] | None:

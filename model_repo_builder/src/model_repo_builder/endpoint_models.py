@@ -12,7 +12,6 @@ from model_repo_builder.frame_layout import FRAMES, GEOMETRY, PLACE, defaults, f
 from model_repo_builder.manifest import FRAMES_FILE, MODEL_FILE
 from model_repo_builder.triton_config import TritonModel, TritonTensor
 from model_repo_builder.triton_protobufs import model_config_pb2
-from model_repo_builder.tuning import Wanted, tuned
 from yolofleet.api.endpoints import DECODE, Postprocess, model_name
 
 if TYPE_CHECKING:
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
 
     from model_repo_builder.manifest import FramesGraph, Manifest, TensorSpec
     from yolofleet.api.build import ServeRequest
-    from yolofleet.api.recipe import Backend, Endpoint
+    from yolofleet.api.recipe import Backend
+    from yolofleet.api.tuning import ModelTuning
 
 JPEG = "jpeg"
 DECODER: dict[Backend, tuple[str, str, str]] = {
@@ -28,8 +28,6 @@ DECODER: dict[Backend, tuple[str, str, str]] = {
     "TensorRT": ("dali", "decode_jpeg_dali.py", "dali.py"),
 }
 """How pictures are decoded beside a backend: Triton's backend for it, our file, and the name that it looks for."""
-OBJECTIVE_MS = 100
-"""What a spec that says nothing asks for."""
 PYTHON_INSTANCES = 2
 """Decoding on the CPU is one process an instance."""
 
@@ -76,33 +74,26 @@ def _frames(told: Manifest, graph: FramesGraph, request: ServeRequest) -> Part:
         queue_delay_microseconds=request.queue_delay_microseconds,
     )
     return Part(
-        config=triton_config.config_of(tuned_model(model, "Frames", request)),
+        # A picture's boxes come from the graph of frames too: where JPEG alone is served, its numbers are this one's.
+        config=triton_config.config_of(tuned_model(model, request.tuning_of("Frames", "JPEG"))),
         source=FRAMES_FILE[told.backend],
         target=MODEL_FILE[told.backend],
         content=_appendix(told, graph, request.postprocess or Postprocess()) if _has_defaults(told) else b"",
     )
 
 
-def tuned_model(model: TritonModel, endpoint: Endpoint, request: ServeRequest) -> TritonModel:
-    """Return a model with the numbers that its curve gives; as it is where there is no curve that speaks for it."""
-    if request.curve is None or model.max_batch_size < 1:
+def tuned_model(model: TritonModel, told: ModelTuning | None) -> TritonModel:
+    """Return a model with the numbers that were decided for it; a batch that the graph can't do is none."""
+    if told is None or model.max_batch_size < 1:
         return model
-    wanted = Wanted(
-        endpoint=endpoint,
-        backend=model.backend,
-        p99_ms=request.objective_milliseconds or OBJECTIVE_MS,
-        max_batch_size=model.max_batch_size,
-    )
-    found = tuned(request.curve, wanted)
-    if isinstance(found, str):
-        return model
+    most = min(told.max_batch_size, model.max_batch_size)
     return replace(
         model,
-        max_batch_size=found.max_batch_size,
-        instances=found.instances,
-        queue_delay_microseconds=found.queue_delay_microseconds,
-        preferred_batches=found.preferred_batches,
-        graph_batches=found.graph_batches,
+        max_batch_size=most,
+        instances=told.instances,
+        queue_delay_microseconds=told.queue_delay_microseconds,
+        preferred_batches=tuple(size for size in told.preferred_batches or () if size <= most),
+        graph_batches=tuple(size for size in told.cuda_graph_batches or () if size <= most),
     )
 
 

@@ -12,8 +12,8 @@ from model_repo_builder import cuda_device, measure
 from model_repo_builder.errors import Refused
 from model_repo_builder.progress import Board, Log
 from model_repo_builder.request import refusal_of
-from model_repo_builder.tuning import Wanted, tuned
 from yolofleet.api.curve import Curve
+from yolofleet.api.tuning import Wanted, tuned
 
 if TYPE_CHECKING:
     import argparse
@@ -63,8 +63,7 @@ def _device(asked: argparse.Namespace) -> tuple[str, int]:
 
 
 def _explain(curve: Curve, asked: argparse.Namespace) -> None:
-    most = max(point.batch for point in curve.points)
-    wanted = Wanted(endpoint=asked.endpoint, backend="TensorRT", p99_ms=asked.objective_ms, max_batch_size=most)
+    wanted = Wanted(endpoint=asked.endpoint, backend="TensorRT", p99_ms=asked.objective_ms)
     found = tuned(curve, wanted)
     lines = [found] if isinstance(found, str) else [f"{name}: {why}" for name, why in found.reasons.items()]
     sys.stderr.write("\n".join(lines) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from model_repo_builder import endpoint_models, metadata, store, triton_config
@@ -11,20 +12,43 @@ from model_repo_builder.endpoint_models import Part
 from model_repo_builder.errors import Damaged, Failed, Refused
 from model_repo_builder.manifest import MODEL_FILE
 from model_repo_builder.triton_config import TritonModel, TritonTensor
+from yolofleet.api import tuning
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from model_repo_builder.manifest import Manifest, TensorSpec
     from yolofleet.api.build import ServeRequest
+    from yolofleet.api.curve import Curve
 
 CONFIG = "config.pbtxt"
 VERSION = "1"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
-def assemble(engines: store.Shelf, request: ServeRequest, models: Path) -> Path:
-    """Write `<models>/<name>/` and its like, one for each endpoint; return the first. Each is whole or not there."""
+@dataclass(frozen=True)
+class ByHand:
+    """A curve and the 99th percentile in milliseconds that a person tunes a repository by."""
+
+    curve: Curve
+    p99_ms: float
+
+    def tuned(self, told: Manifest, request: ServeRequest) -> ServeRequest:
+        """Return the request with Triton's numbers, where the curve has some for its endpoints."""
+        curve = tuning.doable(self.curve, min(told.max_batch_size, request.max_batch_size))
+        wanted = [
+            tuning.Wanted(endpoint=endpoint, backend=told.backend, p99_ms=self.p99_ms)
+            for endpoint in request.endpoints or ["Ultralytics"]
+        ]
+        found = [one.model for each in wanted if not isinstance(one := tuning.tuned(curve, each), str)]
+        return request.model_copy(update={"tuning": found or None})
+
+
+def assemble(engines: store.Shelf, request: ServeRequest, models: Path, *, by: ByHand | None = None) -> Path:
+    """Write `<models>/<name>/` and its like, one for each endpoint; return the first. Each is whole or not there.
+
+    `by` is a curve that a person gives, where no operator has tuned the request.
+    """
     if not NAME.fullmatch(request.model_name):
         raise Refused(
             field="modelName",
@@ -40,7 +64,8 @@ def assemble(engines: store.Shelf, request: ServeRequest, models: Path) -> Path:
                 value=request.key,
                 remedy="wait for the build to end; look at the YoloEngine's conditions",
             )
-        return _write(engines, stored, request, models)
+        asked = by.tuned(stored.manifest, request) if by else request
+        return _write(engines, stored, asked, models)
     except store.DamagedError as error:
         raise Damaged(
             message=str(error), remedy="the operator has it built again; look at the YoloEngine's conditions"
@@ -99,7 +124,7 @@ def model_of(told: Manifest, request: ServeRequest) -> TritonModel:
         instances=request.instances,
         queue_delay_microseconds=request.queue_delay_microseconds,
     )
-    return endpoint_models.tuned_model(model, "Ultralytics", request)
+    return endpoint_models.tuned_model(model, request.tuning_of("Ultralytics"))
 
 
 def _tensor(spec: TensorSpec) -> TritonTensor:

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from yolofleet.api.base import SHA256, ApiModel, Name, ObjectName, Printable, Profile, text
-from yolofleet.api.curve import Curve
 from yolofleet.api.endpoints import Postprocess
 from yolofleet.api.recipe import BatchSize, Builder, Endpoint, Recipe, Target
 from yolofleet.api.sources import Source
+from yolofleet.api.tuning import ModelTuning
 
 BUILD_ENV = "YOLOFLEET_BUILD"
 """Environment variable of a build pod's containers: a BuildRequest as JSON."""
@@ -156,7 +156,7 @@ class ServeRequest(ApiModel):
 
     `instances` is the count of Triton's instance group, `queue_delay_microseconds` the dynamic batcher's delay.
     `endpoints` absent: Ultralytics alone. `postprocess` are the thresholds of who sends none.
-    Where there is a `curve`, batch, delay and instances come from it and the objective (p99), not from the request.
+    `tuning` goes before the request's own numbers, for the endpoints that it names.
     """
 
     key: SHA256
@@ -166,5 +166,9 @@ class ServeRequest(ApiModel):
     queue_delay_microseconds: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     endpoints: Annotated[list[Endpoint], Field(min_length=1, max_length=3)] | None = None
     postprocess: Postprocess | None = None
-    curve: Curve | None = None
-    objective_milliseconds: Annotated[int, Field(ge=1, le=60_000)] | None = None
+    tuning: Annotated[list[ModelTuning], Field(max_length=3)] | None = None
+
+    def tuning_of(self, *endpoints: Endpoint) -> ModelTuning | None:
+        """Return the numbers for a model that answers these endpoints: those of the first that has some."""
+        told = {one.endpoint: one for one in self.tuning or []}
+        return next((told[endpoint] for endpoint in endpoints if endpoint in told), None)

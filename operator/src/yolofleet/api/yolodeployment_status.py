@@ -10,6 +10,7 @@ from yolofleet.api.base import ApiModel, Name, Profile, as_map, text
 from yolofleet.api.conditions import Condition
 from yolofleet.api.recipe import Endpoint
 from yolofleet.api.rollout import RolloutStatus
+from yolofleet.api.tuning import TuningStatus
 
 
 class EngineRef(ApiModel):
@@ -39,6 +40,8 @@ class Group(ApiModel):
     """What one replica is planned for, in frames per second."""
     curve: Literal["Estimated", "Measured", "Observed"] | None = None
     """Whether that figure was measured or estimated with the engine, or observed while replicas served."""
+    tuning: Annotated[list[TuningStatus], as_map("endpoint", max_items=3)] | None = None
+    """How Triton runs the models, by endpoint; absent: no curve says it, so one instance, any batch, no delay."""
 
 
 class EndpointStatus(ApiModel):

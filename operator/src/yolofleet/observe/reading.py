@@ -36,6 +36,7 @@ from yolofleet.render.meta import (
     ENGINE_KEY_ANNOTATION,
     ENGINE_LABEL,
     IMAGE_ANNOTATION,
+    INSTANCES_ANNOTATION,
     PROFILE_ANNOTATION,
     PROFILE_LABEL,
     REPLACES_ANNOTATION,
@@ -186,7 +187,14 @@ def pod(obj: Object) -> PodView:
         start_s=_start_s(meta, status, conditions.get("Ready", {})),
         unborn=conditions.get("Ready", {}).get("status") != "True" and not _started(status),
         canary=is_canary(obj),
+        instances=_instances(meta),
     )
+
+
+def _instances(meta: Object) -> int:
+    """Return how many instances of a model its Triton runs; a word that is no number is somebody else's."""
+    told = (meta.get("annotations") or {}).get(INSTANCES_ANNOTATION, "1")
+    return max(1, int(told)) if told.isdecimal() and len(told) <= 2 else 1  # noqa: PLR2004 - the API knows 64
 
 
 def _started(status: Object) -> bool:

@@ -148,7 +148,7 @@ class Scraper:
             facts["missing"] = f"pod {pod.name}: {known.words}{since}"
         else:
             (then, before), (last, after) = known.looks[0], known.looks[-1]
-            facts |= _facts(rates(before, after, seconds=max(last - then, 1e-3)))
+            facts |= _facts(rates(before, after, seconds=max(last - then, 1e-3), instances=pod.instances))
             grown = after.summarised - known.marks[0][1]
             (close, nearly) = known.looks[-2]
             facts["recent_fps"] = rates(nearly, after, seconds=max(last - close, 1e-3)).arrival_fps

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from yolofleet.api.curve import Curve
 from yolofleet.api.recipe import Frames, Recipe
+from yolofleet.api.tuning import doable
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.api.yoloengine import YoloEngineStatus
 
@@ -75,12 +76,6 @@ def recipe_from(spec: YoloDeploymentSpec) -> Recipe:
     )
 
 
-def served(curve: Curve) -> Curve:
-    """Leave the points at one instance: so replicas serve."""
-    points = [point for point in curve.points if point.instances == 1]
-    return curve if len(points) == len(curve.points) else curve.model_copy(update={"points": points})
-
-
 def told_by(status: YoloEngineStatus) -> tuple[Curve, ...]:
     """Return all curves of one engine."""
     first = (status.curve,) if status.curve is not None else ()
@@ -97,9 +92,9 @@ class Curves:
             self.put(namespace, name, recipe, curves)
 
     def put(self, namespace: str, name: str, recipe: Recipe, told: Sequence[Curve]) -> None:
-        """Take the curves of an engine, as replicas serve it."""
+        """Take the curves of an engine, as far as it can serve such batches."""
         self.drop(namespace, name)
-        if curves := tuple(served(curve) for curve in told):
+        if curves := tuple(doable(curve, recipe.max_batch_size) for curve in told):
             home = self._home[namespace, name] = recipe_id(namespace, recipe)
             self._told.setdefault(home, {})[name] = curves
 

@@ -15,8 +15,9 @@ from yolofleet.planning.host_link import share_of
 from yolofleet.planning.profiles import Offer, same_profile, size_of, slug
 from yolofleet.planning.scaling.capacity import Capacity
 from yolofleet.planning.scaling.replicas import figures_of
-from yolofleet.planning.sizing import Ask, Rate, endpoint_of, rate_of, rate_on
+from yolofleet.planning.sizing import Ask, Rate, curves_on, endpoint_of, rate_of, rate_on
 from yolofleet.planning.snapshot import DeploymentView
+from yolofleet.planning.tuning import Tunings
 
 CLEARLY = 0.75
 """A running kind goes for one that costs so much of it, or leaves so much of the shortfall, or less."""
@@ -80,6 +81,7 @@ class Worths:
 
     def __init__(self, curves: Curves | None = None) -> None:
         self._curves = curves or Curves()
+        self.tunings = Tunings(self._curves)
         self._asks: dict[tuple[RecipeId, int, int, str], Ask | None] = {}
         self._rates: dict[tuple[int, str, str], Rate | str] = {}
 
@@ -105,14 +107,13 @@ class Worths:
         ask = self.ask(view)
         if ask is None:
             return None
-        mine = [c for c in ask.curves if same_profile(c.profile, profile) and (not products or c.product in products)]
         full = replace(ask, utilization_percent=100)
-        best: dict[str, Capacity] = {}
-        for curve in sorted(mine, key=lambda one: one.source != "Measured"):
-            rate = rate_of(curve, full)
-            if isinstance(rate, Rate):
-                best.setdefault(curve.product, Capacity(rate.fps, curve.source))
-        return min(best.values(), key=lambda one: one.fps, default=None)
+        found = [
+            Capacity(rate.fps, curve.source)
+            for curve in curves_on(ask.curves, profile, products)
+            if isinstance(rate := rate_of(curve, full), Rate)
+        ]
+        return min(found, key=lambda one: one.fps, default=None)
 
     def rate(self, ask: Ask, product: str, profile: str) -> Rate | str:
         """Return what a slice may be planned with, or why nothing; NO_CURVE where nobody knows."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.recipe import Endpoint, Target
+from yolofleet.api.tuning import Tuned
 from yolofleet.planning import mending
 from yolofleet.planning.build_slices import Shelf, shelf_of
 from yolofleet.planning.building import EnginePlan, on_slice, step
@@ -20,6 +21,7 @@ from yolofleet.planning.rollout import step as step_rollout
 from yolofleet.planning.scaling.capacity import Capacity
 from yolofleet.planning.scaling.replicas import Desired, decide, floor_of
 from yolofleet.planning.snapshot import DeploymentView, EngineView, GroupView, Owner, PoolView, Snapshot
+from yolofleet.planning.tuning import Tunings
 
 DEFAULT_CONCURRENT_BUILDS = 4
 LOAD_SLACK_S = 60
@@ -28,7 +30,10 @@ LOAD_SLACK_S = 60
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """A Deployment as it should be: `engine` and `image` ("": the spec's) may be older than what is wanted."""
+    """A Deployment as it should be: `engine` and `image` ("": the spec's) may be older than what is wanted.
+
+    `tuning` is how Triton runs its models, as far as curves say it.
+    """
 
     choice: Choice
     replicas: int
@@ -36,6 +41,7 @@ class GroupPlan:
     surge: bool
     image: str = ""
     canary: bool = False
+    tuning: tuple[Tuned, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ def plan_deployment(
         view=view,
         desired=wanted,
         wish=asked if isinstance(asked, Wish) else None,
-        groups=groups,
+        groups=tuple(_tuned(view, group, worths.tunings) for group in groups),
         kept=kept,
         judgement=judgement,
         profile=profile,
@@ -142,6 +148,18 @@ def plan_deployment(
         endpoints=served_endpoints(view, snapshot.engines),
         rollout=rollout,
     )
+
+
+def _tuned(view: DeploymentView, group: GroupPlan, tunings: Tunings) -> GroupPlan:
+    """Return a group with Triton's numbers, by the curves of the engine that it serves."""
+    found = tunings.of(
+        view.namespace,
+        group.engine.spec.recipe,
+        p99_ms=view.spec.objective.p99_latency_milliseconds,
+        profile=group.choice.profile,
+        products=group.choice.products,
+    )
+    return replace(group, tuning=found)
 
 
 def _less_lent(view: DeploymentView, wanted: Desired, snapshot: Snapshot) -> Desired:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from yolofleet.api.curve import Curve, CurvePoint
+from yolofleet.api.curve import Curve
 from yolofleet.api.recipe import Backend, Endpoint
+from yolofleet.api.tuning import error_of, operating_point
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.planning.capabilities import Capability
 from yolofleet.planning.host_link import GB, link_of, share_of
@@ -63,41 +64,25 @@ def rate_of(curve: Curve, ask: Ask) -> Rate | str:
 
     Estimated curves count with their lower edge: throughput less the error, latency plus it.
     """
-    error = float(curve.error) if curve.source == "Estimated" else 0.0
-    points = [point for point in curve.points if point.endpoint == ask.endpoint]
-    if not points:
-        return f"no point of its curve is for endpoint {ask.endpoint}"
-    fit = [point for point in points if _p99_ms(point) * (1 + error) <= ask.objective_ms]
-    if not fit:
-        least = min(_p99_ms(point) for point in points) * (1 + error)
-        return f"its p99 is {least:.1f} ms at best, the objective {ask.objective_ms:.0f} ms"
-    most = _most_bytes(curve, ask)
-    best = max(fit, key=lambda point: (_fps(point, most), -point.batch, -point.instances))
-    reached = _fps(best, most)
+    most = most_bytes(curve, ask.links)
+    at = operating_point(curve, ask.endpoint, ask.objective_ms, most_bytes=most)
+    if isinstance(at, str):
+        return at
+    error, point, reached = error_of(curve), at.point, at.reached_fps
     fps = reached * (1 - error) * ask.utilization_percent / 100
     if fps <= 0:
         return "its curve knows of no throughput within the objective"
     edge = f" − {error:.0%}" if error else ""
-    link = f", held to {reached:.0f} by {most / GB:.3g} GB/s of the host" if reached < best.frames_per_second else ""
-    told = f"{best.frames_per_second} fps{edge} at batch {best.batch}{link}"
+    each = f" × {point.instances} instances" if point.instances > 1 else ""
+    link = f", held to {reached:.0f} by {most / GB:.3g} GB/s of the host" if reached < point.frames_per_second else ""
+    told = f"{point.frames_per_second} fps{edge} at batch {point.batch}{each}{link}"
     return Rate(fps, f"{told} × {ask.utilization_percent} % = {fps:.0f} fps")
 
 
-def _most_bytes(curve: Curve, ask: Ask) -> float:
+def most_bytes(curve: Curve, links: Iterable[tuple[str, float]] = ()) -> float:
     """Return the bytes per second that a slice may take from the host; infinite where nobody knows the link."""
-    link = dict(ask.links).get(curve.product, link_of(curve.product))
+    link = dict(links).get(curve.product, link_of(curve.product))
     return math.inf if link is None else link * share_of(curve.product, curve.profile)
-
-
-def _fps(point: CurvePoint, most_bytes: float) -> float:
-    """Return what a point serves within what the link carries."""
-    if not point.host_bytes_per_frame:
-        return float(point.frames_per_second)
-    return min(float(point.frames_per_second), most_bytes / point.host_bytes_per_frame)
-
-
-def _p99_ms(point: CurvePoint) -> float:
-    return point.p99_microseconds / 1000
 
 
 def sized(ask: Ask, offered: Mapping[Kind, Capability]) -> Sized:
@@ -151,11 +136,11 @@ def _forbidden(ask: Ask, kind: Kind, worth: Capability) -> str | None:
 
 def rate_on(ask: Ask, kind: Kind) -> Rate | str:
     """Return what a slice of this kind may be planned with, or in words why nothing."""
-    curve = _curve(ask.curves, kind)
+    curve = curve_of(ask.curves, kind)
     return rate_of(curve, ask) if curve else f"no curve for {kind[1]} of {kind[0]} yet"
 
 
-def _curve(curves: Iterable[Curve], kind: Kind) -> Curve | None:
+def curve_of(curves: Iterable[Curve], kind: Kind) -> Curve | None:
     """Return the kind's curve; a measured one before an estimated one.
 
     Media extensions add engines, neither SMs nor memory: without a curve of its own such a slice has the plain one's.
@@ -163,6 +148,13 @@ def _curve(curves: Iterable[Curve], kind: Kind) -> Curve | None:
     plain = kind[1].partition("+")[0]
     mine = [one for one in curves if one.product == kind[0] and _any_same(one.profile, kind[1], plain)]
     return min(mine, key=lambda one: (not same_profile(one.profile, kind[1]), one.source != "Measured"), default=None)
+
+
+def curves_on(curves: Sequence[Curve], profile: str, products: Sequence[str]) -> tuple[Curve, ...]:
+    """Return the curve of a profile for each of these products; where none is told, of each product that has one."""
+    named = products or sorted({one.product for one in curves if same_profile(one.profile, profile)})
+    found = (curve_of(curves, (product, profile)) for product in named)
+    return tuple(curve for curve in found if curve is not None)
 
 
 def _any_same(profile: str, *names: str) -> bool:

@@ -143,7 +143,8 @@ class Lender:
 class PodView:
     """A serving pod: ready, or why not; `start_s` is what it took from its making until it served.
 
-    `unborn`: it never served yet, so no load can be hidden in it. `canary`: it proves a new revision.
+    `unborn`: it never served yet, so no load can be hidden in it. `canary`: it proves a new revision. `instances` of a
+    model share its load: only when all of them work is it busy.
     """
 
     name: str
@@ -160,6 +161,7 @@ class PodView:
     start_s: float | None = None
     unborn: bool = False
     canary: bool = False
+    instances: int = 1
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ SURGE_ANNOTATION = f"{GROUP}/surge"
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 REPLACES_ANNOTATION = f"{GROUP}/replaces"
 SLICE_ANNOTATION = f"{GROUP}/slice"
+INSTANCES_ANNOTATION = f"{GROUP}/instances"
+"""On pods whose Triton runs more than one instance of a model: how many are busy when it is."""
 
 # Restricted pod security, and nothing that the images do not need: uid 1000 is Triton's user in NVIDIA's image too.
 POD_SECURITY: Object = {

@@ -19,6 +19,7 @@ from yolofleet.render.meta import (
     ENGINE_KEY_ANNOTATION,
     ENGINE_LABEL,
     IMAGE_ANNOTATION,
+    INSTANCES_ANNOTATION,
     POD_SECURITY,
     PROFILE_ANNOTATION,
     PROFILE_LABEL,
@@ -112,16 +113,19 @@ def pod_template(view: DeploymentView, group: GroupPlan, settings: Settings, lab
     if group.choice.product_labels:
         spec["affinity"] = on_products(group.choice.product_labels)
     return {
-        "metadata": {"labels": labels | {ENGINE_LABEL: group.engine.name}} | _scraped(settings),
+        "metadata": {"labels": labels | {ENGINE_LABEL: group.engine.name}} | _annotations(group, settings),
         "spec": spec | _optional(view, settings),
     }
 
 
-def _scraped(settings: Settings) -> Object:
-    if not settings.monitoring.scrape_annotations:
-        return {}
-    told = {"scrape": "true", "port": str(METRICS_PORT), "path": "/metrics"}
-    return {"annotations": {f"prometheus.io/{key}": value for key, value in told.items()}}
+def _annotations(group: GroupPlan, settings: Settings) -> Object:
+    told: dict[str, str] = {}
+    if settings.monitoring.scrape_annotations:
+        scrape = {"scrape": "true", "port": str(METRICS_PORT), "path": "/metrics"}
+        told |= {f"prometheus.io/{key}": value for key, value in scrape.items()}
+    if (instances := max((one.model.instances for one in group.tuning), default=1)) > 1:
+        told[INSTANCES_ANNOTATION] = str(instances)
+    return {"annotations": told} if told else {}
 
 
 def drain_s(serving: ServingSettings) -> int:
@@ -158,6 +162,7 @@ def _assemble(view: DeploymentView, group: GroupPlan, settings: Settings) -> Obj
         key=group.engine.spec.key,
         model_name=view.name,
         max_batch_size=group.engine.spec.recipe.max_batch_size,
+        tuning=[one.model for one in group.tuning] or None,
         **_endpoints(view, group),
     )
     return {

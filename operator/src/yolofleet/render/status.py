@@ -8,6 +8,7 @@ from typing import Any
 from yolofleet.api.conditions import Condition, Reason, Status
 from yolofleet.api.endpoints import model_name
 from yolofleet.api.migpool import MigPoolStatus, SliceCount
+from yolofleet.api.tuning import TuningStatus
 from yolofleet.api.yolodeployment import (
     EndpointStatus,
     EngineRef,
@@ -20,7 +21,7 @@ from yolofleet.api.yolodeployment import (
 from yolofleet.api.yoloengine import YoloEngine, YoloEngineStatus
 from yolofleet.planning.building import EnginePlan
 from yolofleet.planning.judging import Judged
-from yolofleet.planning.plan import DeploymentPlan
+from yolofleet.planning.plan import DeploymentPlan, GroupPlan
 from yolofleet.planning.pools import PoolPlan
 from yolofleet.planning.scaling.capacity import kept
 from yolofleet.planning.snapshot import UnreadableView
@@ -29,6 +30,7 @@ from yolofleet.render.serving import GRPC_PORT, HTTP_PORT
 
 MESSAGE_LIMIT = 4096
 SCALING_MESSAGE_LIMIT = 1024
+TUNING_MESSAGE_LIMIT = 2048
 
 
 def deployment_status(plan: DeploymentPlan, now: datetime) -> YoloDeploymentStatus:
@@ -119,6 +121,9 @@ def _groups(plan: DeploymentPlan) -> list[Group]:
     known = {plan.profile: plan.desired.capacity} if plan.desired.capacity else {}
     before = {group.profile: kept(plan.view.status, group.profile) for group in plan.view.groups}
     worth = before | known
+    tuned = {group.profile: group.tuning for group in plan.view.status.groups} | {
+        group.choice.profile: _tuning(group) for group in plan.groups if not group.canary
+    }
     return [
         Group(
             profile=group.profile,
@@ -128,9 +133,14 @@ def _groups(plan: DeploymentPlan) -> list[Group]:
             engine_ref=EngineRef(name=group.engine) if group.engine else None,
             frames_per_second_per_replica=round(carries.fps) if (carries := worth[group.profile]) else None,
             curve=carries.origin if carries else None,
+            tuning=tuned.get(group.profile),
         )
         for group in sorted(plan.view.groups, key=lambda g: g.profile)
     ]
+
+
+def _tuning(group: GroupPlan) -> list[TuningStatus] | None:
+    return [TuningStatus(**dict(one.model), message=one.message[:TUNING_MESSAGE_LIMIT]) for one in group.tuning] or None
 
 
 def _endpoints(plan: DeploymentPlan) -> list[EndpointStatus]:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from yolofleet.api.endpoints import SUFFIX
 from yolofleet.api.migpool import DEFAULT_POOL
+from yolofleet.api.recipe import Endpoint
 from yolofleet.api.top import TopDeployment
 from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.cli.explanation import Object, Section, figure, happened, holding_back
 from yolofleet.cli.standing import number, standing
-from yolofleet.planning.curves import served, told_by
+from yolofleet.planning.curves import told_by
 from yolofleet.planning.profiles import size_of
 from yolofleet.planning.sizing import Ask, rate_of
 
@@ -50,6 +52,7 @@ def story(seen: Seen) -> tuple[Section, ...]:
         Section("Why so many replicas", tuple(_replicas(seen))),
         Section("Why this slice profile", tuple(_profile(seen))),
         Section("Why this engine", tuple(_engine(seen))),
+        Section("How Triton runs it", tuple(_tuning(seen))),
         Section("Does it meet its objective", tuple(_objective(seen))),
         holding_back(row.conditions, row.name),
         happened(seen.events),
@@ -198,14 +201,16 @@ def by_curves(seen: Seen) -> list[str]:
     spec = seen.obj["spec"]
     bound = float((spec.get("objective") or {}).get("p99LatencyMilliseconds", 100))
     use = int((spec.get("scaling") or {}).get("targetUtilizationPercent", 80))
+    endpoints = spec.get("endpoints") or ["Ultralytics"]
+    endpoint: Endpoint = next((one for one in SUFFIX if one in endpoints), "Ultralytics")
     lines = []
     for name in sorted(seen.engines):
         try:
             curves = told_by(YoloEngineStatus.model_validate(seen.engines[name].get("status") or {}))
         except ValidationError:
             continue  # another version wrote it
-        for curve in sorted(map(served, curves), key=lambda one: (one.product, size_of(one.profile))):
-            rate = rate_of(curve, Ask("", 0.0, bound, utilization_percent=use))
+        for curve in sorted(curves, key=lambda one: (one.product, size_of(one.profile))):
+            rate = rate_of(curve, Ask("", 0.0, bound, utilization_percent=use, endpoint=endpoint))
             told = rate if isinstance(rate, str) else f"within {bound:.0f} ms {rate.message}"
             lines.append(f"by {curve.source.lower()} curve: {curve.profile} of {curve.product}: {told}")
     return lines
@@ -233,6 +238,23 @@ def _engine(seen: Seen) -> list[str]:
         "scaling, placement and thresholds would not"
     )
     return lines
+
+
+def _tuning(seen: Seen) -> list[str]:
+    """Say batch, instances and the rest of each endpoint's model, and the curve that they follow from."""
+    lines = []
+    for group in (seen.obj.get("status") or {}).get("groups") or []:
+        for one in group.get("tuning") or []:
+            head = f"batches up to {one.get('maxBatchSize', '?')}, instances {one.get('instances', 1)}"
+            lines.append(f"{one.get('endpoint', '?')} on {group.get('profile', '?')}: {head}")
+            lines += [f"  {part}" for part in str(one.get("message", "")).split("; ") if part]
+    if not lines:
+        batch = (seen.obj["spec"].get("engine") or {}).get("maxBatchSize", 32)
+        return [f"no curve speaks for it: one instance, batches up to {batch}, no delay, no CUDA graphs"]
+    return [
+        *lines,
+        "what would change it: another objective, or another curve (a measured one goes before an estimate)",
+    ]
 
 
 def recipe(engine: Object) -> str:

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_repo_builder import endpoint_models
-from model_repo_builder.errors import Failed
-from model_repo_builder.measure import summed
-from model_repo_builder.triton_config import config_of
-from model_repo_builder.tuning import LONGEST_DELAY_US, NEARLY, Tuning, Wanted, tuned
-from tests.model_repo_builder.test_triton_config import DETECT
-from yolofleet.api.build import ServeRequest
 from yolofleet.api.curve import Curve
+from yolofleet.api.tuning import LONGEST_DELAY_US, NEARLY, ModelTuning, Tuned, Wanted, doable, tuned
 
 
 def point(batch: int, instances: int, fps: int, p99_ms: float, endpoint: str = "Ultralytics") -> dict[str, Any]:
@@ -30,7 +23,7 @@ def curve(*points: dict[str, Any], **more: Any) -> Curve:
 
 
 def wanted(p99_ms: float = 50, **more: Any) -> Wanted:
-    told: dict[str, Any] = {"endpoint": "Ultralytics", "backend": "TensorRT", "max_batch_size": 32}
+    told: dict[str, Any] = {"endpoint": "Ultralytics", "backend": "TensorRT"}
     return Wanted(p99_ms=p99_ms, **{**told, **more})
 
 
@@ -41,9 +34,13 @@ H200 = curve(
 """A whole H200, yolo11n."""
 
 
-def numbers(found: Tuning | str) -> tuple[int, int]:
-    assert isinstance(found, Tuning), found
-    return found.max_batch_size, found.instances
+def model(found: Tuned | str) -> ModelTuning:
+    assert isinstance(found, Tuned), found
+    return found.model
+
+
+def numbers(found: Tuned | str) -> tuple[int, int]:
+    return model(found).max_batch_size, model(found).instances
 
 
 def test_the_best_point_is_taken_but_not_for_a_trifle() -> None:
@@ -66,24 +63,38 @@ def test_an_estimate_counts_with_its_lower_edge() -> None:
     assert "objective" in str(tuned(curve(point(8, 1, 900, 9), source="Estimated", error="0.2"), wanted(10)))
 
 
-def test_every_number_has_its_reason() -> None:
+def test_every_number_has_its_reason_and_all_its_curve() -> None:
     found = tuned(H200, wanted())
-    assert isinstance(found, Tuning)
+    assert isinstance(found, Tuned)
     assert set(found.reasons) == {"instances", "maxBatchSize", "queueDelay", "preferredBatches", "cudaGraphs"}
     assert "9358 frames/s" in found.reasons["maxBatchSize"]
     assert "a quarter" in found.reasons["queueDelay"]
+    assert found.message.startswith("measured curve of gpu of NVIDIA-H200; maxBatchSize: batch 16 serves")
+
+
+def test_an_estimate_is_told_as_one_with_its_error() -> None:
+    found = tuned(curve(point(8, 1, 900, 9), source="Estimated", error="0.35"), wanted())
+    assert isinstance(found, Tuned)
+    assert found.source.startswith("estimated curve of gpu of NVIDIA-H200, give or take 35%: counted by its lower edge")
 
 
 def test_graphs_and_preferred_batches() -> None:
-    dynamic = tuned(H200, wanted())
-    static = tuned(H200, wanted(static_batches=(1, 8, 16, 32)))
-    cpu = tuned(H200, wanted(backend="ONNXRuntime"))
-    assert isinstance(dynamic, Tuning)
-    assert isinstance(static, Tuning)
-    assert isinstance(cpu, Tuning)
-    assert (dynamic.preferred_batches, dynamic.graph_batches) == ((), (1, 2, 4, 8, 16))
-    assert (static.preferred_batches, static.graph_batches) == ((8, 16), (1, 8, 16))
-    assert cpu.graph_batches == ()
+    dynamic = model(tuned(H200, wanted()))
+    static = model(tuned(H200, wanted(static_batches=(1, 8, 16, 32))))
+    cpu = model(tuned(H200, wanted(backend="ONNXRuntime")))
+    assert (dynamic.preferred_batches, dynamic.cuda_graph_batches) == (None, [1, 2, 4, 8, 16])
+    assert (static.preferred_batches, static.cuda_graph_batches) == ([8, 16], [1, 8, 16])
+    assert cpu.cuda_graph_batches is None
+
+
+def test_batches_that_the_host_cannot_feed_are_not_filled() -> None:
+    """With 1 MB a frame and 4 GB/s, 4,000 frames a second come through: a batch of 8 serves as many as one of 16."""
+    wide = [one.model_copy(update={"host_bytes_per_frame": 1_000_000}) for one in H200.points]
+    found = tuned(H200.model_copy(update={"points": wide}), wanted(most_bytes=4e9))
+    assert numbers(found) == (8, 1)
+    assert isinstance(found, Tuned)
+    assert "serves 4000 frames/s" in found.reasons["maxBatchSize"]
+    assert "the host's link lets 4 GB/s through" in found.reasons["maxBatchSize"]
 
 
 POINTS = st.lists(
@@ -102,50 +113,28 @@ POINTS = st.lists(
 @given(POINTS, st.floats(0.1, 200), st.integers(1, 64))
 def test_the_objective_holds_and_nearly_the_best_is_served(points: list[dict[str, Any]], p99: float, most: int) -> None:
     made = curve(*points)
-    found = tuned(made, wanted(p99, max_batch_size=most))
+    found = tuned(doable(made, most), wanted(p99))
     fit = [each for each in made.points if each.p99_microseconds / 1000 <= p99 and each.batch <= most]
     assert isinstance(found, str) == (not fit)
     if isinstance(found, str):
         return
     same = [each for each in fit if (each.batch, each.instances) == numbers(found)]
     assert max(each.frames_per_second for each in same) >= NEARLY * max(each.frames_per_second for each in fit)
-    assert 0 <= found.queue_delay_microseconds <= LONGEST_DELAY_US
+    told = found.model
+    assert 0 <= told.queue_delay_microseconds <= LONGEST_DELAY_US
     slowest = min(each.p99_microseconds for each in same)
-    assert slowest + found.queue_delay_microseconds <= p99 * 1000
-    assert all(batch <= found.max_batch_size for batch in (*found.graph_batches, *found.preferred_batches))
+    assert slowest + told.queue_delay_microseconds <= p99 * 1000
+    assert all(batch <= told.max_batch_size for batch in told.cuda_graph_batches or [])
 
 
 @given(POINTS, st.floats(0.1, 100), st.floats(0, 100))
 def test_a_looser_objective_never_serves_much_less(points: list[dict[str, Any]], p99: float, more: float) -> None:
     made = curve(*points)
 
-    def served(found: Tuning | str) -> float:
+    def served(found: Tuned | str) -> float:
         if isinstance(found, str):
             return 0.0
         here = [each for each in made.points if (each.batch, each.instances) == numbers(found)]
         return max(each.frames_per_second for each in here)
 
     assert served(tuned(made, wanted(p99 + more))) >= NEARLY * served(tuned(made, wanted(p99))) - 1
-
-
-def test_a_model_is_assembled_with_its_numbers() -> None:
-    told = {"key": "0" * 64, "modelName": "gate", "maxBatchSize": 32, "curve": H200.wire(), "objectiveMilliseconds": 50}
-    request = ServeRequest.model_validate(told)
-    gpu = endpoint_models.tuned_model(
-        DETECT.__class__(**{**DETECT.__dict__, "backend": "TensorRT", "max_batch_size": 32}), "Ultralytics", request
-    )
-    config = config_of(gpu)
-    assert (config.max_batch_size, config.instance_group[0].count) == (16, 2)
-    assert [spec.batch_size for spec in config.optimization.cuda.graph_spec] == [1, 2, 4, 8, 16]
-    assert {each.batch_size for each in config.model_warmup} == {1, 2, 4, 8, 16}
-    assert endpoint_models.tuned_model(gpu, "Frames", request) == gpu
-
-
-def test_requests_become_a_point() -> None:
-    """Two workers, batches of 4, each answered in 10 ms: 800 frames a second."""
-    runs = [(start + step * 0.01, start + (step + 1) * 0.01) for start in (0.0, 0.0) for step in range(100)]
-    made = summed("Frames", 4, 1, runs, weight=7)
-    assert made.frames_per_second == 800
-    assert made.p50_microseconds == made.p99_microseconds == 10_000
-    with pytest.raises(Failed, match="no request ended"):
-        summed("Frames", 4, 1, [], weight=7)
