@@ -38,6 +38,7 @@ EDGES: tuple[dict[str, Any], ...] = (
 """Specs that just satisfy a rule across fields, so that one odd value breaks it."""
 ENGINE: dict[str, Any] = {
     "key": DIGEST,
+    "labelled": {"source": {"pvc": {"claimName": "datasets", "path": "val.zip"}}, "images": 500},
     "recipe": {
         "weights": f"sha256:{DIGEST}",
         "task": "Detect",
@@ -47,6 +48,7 @@ ENGINE: dict[str, Any] = {
         "maxBatchSize": 16,
         "endpoints": ["Ultralytics", "Frames"],
         "calibration": f"sha256:{DIGEST}",
+        "dataset": "pvc:datasets/val.zip x500",
         "frames": {"format": "NV12", "sourceSize": {"height": 1080, "width": 1920}},
     },
     "target": {"computeCapability": "9.0", "smCount": 16, "memoryMiB": 9984},

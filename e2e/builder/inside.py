@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
+import model_repo_builder
 from e2e.builder import client
 from model_repo_builder.__main__ import main
 from model_repo_builder.frames import trial_frames
@@ -154,6 +156,45 @@ def shapes() -> dict[str, Any]:
     }
 
 
+def shaken(path: Path) -> Path:
+    """Save the bundled weights with noise on the head's parameters, as bad training would leave them."""
+    told = torch.load(str(Path(model_repo_builder.__file__).parent / "weights/yolo26n-shapes.pt"), map_location="cpu")
+    torch.manual_seed(0)
+    for part in told["model"].model[-1].parameters():
+        part.data += (0.3 * part.data.float().abs().mean() * torch.randn(part.shape)).to(part.dtype)
+    torch.save(told, path)
+    return path
+
+
+def accuracy() -> dict[str, Any]:
+    """Measure good and shaken weights on scenes of shapes; Ultralytics' own validator is the yardstick."""
+    from ultralytics import YOLO
+
+    from e2e.shapes.generate import write_dataset
+
+    data = write_dataset(WORK / "scenes", train=0, val=24, seed=11, imgsz=640)
+    files = [path for path in sorted(data.parent.rglob("*")) if path.is_file()]
+    with zipfile.ZipFile(WORK / "scenes.zip", "w") as made:
+        for path in files:
+            made.write(path, path.relative_to(data.parent))
+    told: dict[str, Any] = {}
+    for name, model in (("good", "yolo26n-shapes"), ("shaken", shaken(WORK / "shaken.pt"))):
+        plain = build(model, "Detect", 640, 640)[1]
+        result, seconds = build(model, "Detect", 640, 640, "--labelled", str(WORK / "scenes.zip"))
+        assert result.gate is not None, result
+        assert result.gate.accuracy is not None, result
+        with contextlib.redirect_stdout(sys.stderr):
+            seen = YOLO(STORE / key_of(result) / "model.onnx", task="detect").val(data=data, batch=1, rect=False).box
+        found = result.gate.accuracy
+        told[name] = {
+            "ours": [float(found.map50), float(found.map50_to95)],
+            "theirs": [round(float(seen.map50), 4), round(float(seen.map), 4)],
+            "seconds": [round(plain, 1), round(seconds, 1)],
+            "objects": found.objects,
+        }
+    return told
+
+
 def again() -> dict[str, Any]:
     """Build one checkpoint into two stores: the same bytes come out."""
     path = saved(random_model("yolo11n"), "yolo11n")
@@ -245,7 +286,14 @@ EXPORTS: dict[str, tuple[str, Task, dict[str, Any]]] = {
     "end-to-end": ("yolo26n-obb", "OBB", {"dynamic": False, "nms": False}),
     "kept": ("yolo12n", "Detect", {"dynamic": False}),
 }
-STORIES = {"exports": exports, "shapes": shapes, "again": again, "end_to_end": end_to_end, "refusals": refusals}
+STORIES = {
+    "exports": exports,
+    "shapes": shapes,
+    "accuracy": accuracy,
+    "again": again,
+    "end_to_end": end_to_end,
+    "refusals": refusals,
+}
 
 
 def run(story: str) -> Any:

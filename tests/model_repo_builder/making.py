@@ -23,7 +23,7 @@ from model_repo_builder.pod_build import PodBuild
 from model_repo_builder.progress import BEGINS, Board
 from model_repo_builder.settings import Limits, Places, Settings
 from model_repo_builder.store import FolderStore
-from yolofleet.api.build import FETCHED_FILE, PHASES, BuildRequest, BuildResult
+from yolofleet.api.build import FETCHED_FILE, PHASES, BuildRequest, BuildResult, Labelled
 from yolofleet.api.recipe import Builder, Recipe, engine_key, engine_name
 from yolofleet.api.sources import Source
 
@@ -113,9 +113,12 @@ def checkpoint(path: Path, program: bytes, *, extra: Sequence[str] = ()) -> Path
     return path
 
 
-def request(source: dict[str, Any], *, task: str = "Detect", size: int = 64, **recipe: Any) -> BuildRequest:
+def request(
+    source: dict[str, Any], *, task: str = "Detect", size: int = 64, labelled: Labelled | None = None, **recipe: Any
+) -> BuildRequest:
     """A request whose key is right."""
     read = Source.model_validate(source)
+    measured = {"dataset": labelled.identity} if labelled else {}
     made = Recipe.model_validate(
         {
             "weights": read.identity,
@@ -125,12 +128,14 @@ def request(source: dict[str, Any], *, task: str = "Detect", size: int = 64, **r
             "imageSize": {"height": size, "width": size},
             "maxBatchSize": 8,
             "endpoints": ["Ultralytics"],
+            **measured,
             **recipe,
         }
     )
     builder = Builder(image="builder:test", version="0")
     key = engine_key(recipe=made, target=None, builder=builder)
-    return BuildRequest(key=key, name=engine_name(key), source=read, recipe=made, builder=builder)
+    name = engine_name(key)
+    return BuildRequest(key=key, name=name, source=read, labelled=labelled, recipe=made, builder=builder)
 
 
 def pvc(path: str, **more: Any) -> dict[str, Any]:
@@ -144,7 +149,7 @@ class Bench:
     root: Path
 
     def __post_init__(self) -> None:
-        for name in ("store", "source", "work", "models", "weights", "engine"):
+        for name in ("store", "source", "dataset", "work", "models", "weights", "engine"):
             (self.root / name).mkdir()
 
     @property
@@ -159,6 +164,7 @@ class Bench:
         places = Places(
             store=self.root / "store",
             source=self.source,
+            dataset=self.root / "dataset",
             models=self.root / "models",
             work=self.root / "work",
             weights=self.root / "weights",

@@ -34,12 +34,21 @@ from yolofleet.planning.plan import plan
 from yolofleet.render import engines, serving
 from yolofleet.render.meta import HASH_ANNOTATION, SLICE_ANNOTATION, digest, hashed
 
+
+def measured_on(claim: str) -> Object:
+    """Return the part of a spec that names a labelled set on a claim."""
+    dataset = {"pvc": {"claimName": claim, "path": "val.zip"}}
+    return {"engine": {"backend": "ONNXRuntime", "accuracyGate": {"dataset": dataset}}}
+
+
 PODS: dict[str, Object] = {
     "serving": manifests()["Deployment"]["spec"]["template"]["spec"],
     "serving, all set": full()["Deployment"]["spec"]["template"]["spec"],
     "build": build_job()["spec"]["template"]["spec"],
     "build, http": build_job(HTTP, OWN_SETTINGS)["spec"]["template"]["spec"],
     "build, pvc": build_job(PVC)["spec"]["template"]["spec"],
+    "build, labelled": build_job(PVC | measured_on("labels"))["spec"]["template"]["spec"],
+    "build, labelled, one claim": build_job(PVC | measured_on("weights"))["spec"]["template"]["spec"],
 }
 every_pod = pytest.mark.parametrize("pod", PODS.values(), ids=PODS.keys())
 
@@ -83,6 +92,26 @@ def test_weights_on_the_stores_own_claim_are_mounted_from_it() -> None:
     assert (fetch["/source"]["name"], fetch["/source"]["readOnly"]) == ("store", True)
     assert fetch["/store"]["readOnly"]
     assert not publish["/store"].get("readOnly")
+
+
+@pytest.mark.parametrize(
+    ("claim", "volume", "claims"),
+    [
+        ("labels", "dataset", ["yolofleet-engines", "labels", "weights"]),
+        ("weights", "source", ["yolofleet-engines", "weights"]),
+        ("yolofleet-engines", "store", ["yolofleet-engines", "weights"]),
+    ],
+)
+def test_a_labelled_set_is_for_fetch_to_read_and_its_claim_is_mounted_once(claim, volume, claims) -> None:
+    pod = build_job(PVC | measured_on(claim))["spec"]["template"]["spec"]
+    fetch = mounts_of(pod, "fetch")
+    assert (fetch["/dataset"]["name"], fetch["/dataset"]["readOnly"]) == (volume, True)
+    assert all("/dataset" not in mounts_of(pod, name) for name in ("convert", "publish"))
+    assert [v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v] == claims
+    for container in [*pod["initContainers"], *pod["containers"]]:
+        asked = BuildRequest.model_validate_json(container["env"][0]["value"])
+        assert asked.labelled is not None
+        assert asked.recipe.dataset == asked.labelled.identity == f"pvc:{claim}/val.zip x500"
 
 
 def mounts_of(pod: Object, name: str) -> dict[str, Object]:

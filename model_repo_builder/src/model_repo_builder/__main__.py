@@ -18,7 +18,7 @@ from model_repo_builder.errors import Damaged, Failed, Interrupted, Refused, cli
 from model_repo_builder.pod_build import PodBuild
 from model_repo_builder.progress import BEGINS, Board, Log
 from model_repo_builder.progress_server import serving
-from model_repo_builder.settings import Places, settings_from
+from model_repo_builder.settings import settings_from
 from model_repo_builder.store import FolderStore, Shelf, Store
 from yolofleet.api.build import BUILD_ENV, SERVE_ENV, BuildRequest, BuildResult, Failure, ServeFailure, ServeRequest
 from yolofleet.api.store import GRANT_ENV, STORE_ENV, Bucket, Grant, folder_at
@@ -74,11 +74,11 @@ def _ended(
 
 
 def _built(asked: argparse.Namespace, log: Log) -> BuildResult:
-    wanted, source = command.build_request(asked)
+    wanted, places = command.build_request(asked)
     asked.out.mkdir(parents=True, exist_ok=True)
     return Build(
         request=wanted,
-        settings=settings_from(os.environ, places=Places(store=asked.out, source=source)),
+        settings=settings_from(os.environ, places=places),
         store=FolderStore(asked.out),
         board=Board(listeners=(log.show,)),
         pictures=asked.pictures,

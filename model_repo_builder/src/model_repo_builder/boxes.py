@@ -23,11 +23,15 @@ EPSILON = 1e-7
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """What a client chooses: the lowest score, the overlap above which the weaker box goes, the most boxes."""
+    """What a client chooses: the lowest score, the overlap above which the weaker box goes, the most boxes.
+
+    `candidates` bounds the boxes that are compared with one another: pairs take memory.
+    """
 
     confidence: float = 0.25
     iou: float = 0.7
     max_detections: int = 300
+    candidates: int = 30_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +72,7 @@ def from_raw(outputs: Sequence[npt.NDArray[np.generic]], head: Head, thresholds:
 def _of_frame(frame: Floats, head: Head, thresholds: Thresholds) -> Boxes:
     found = _rows(frame, head) if head.end_to_end else _anchors(frame, head)
     found = found.take(found.scores.astype(np.float32) > np.float32(thresholds.confidence))  # as clients compare
-    found = found.take(np.argsort(-found.scores, kind="stable"))
+    found = found.take(np.argsort(-found.scores, kind="stable")[: thresholds.candidates])
     if not head.end_to_end:
         found = found.take(_kept(found, thresholds.iou))
     return found.take(np.arange(min(len(found), thresholds.max_detections)))

@@ -64,6 +64,7 @@ class Build:
     def _made(self, writer: Writer, scratch: Path) -> Stored:
         fetch = Fetch(settings=self.settings, folder=scratch, report=self.board.stage("Fetch"))
         weights = fetch.run(self.request.source, self.request.recipe.task)
+        labelled = self.request.labelled
         conversion = Conversion(
             request=self.request,
             board=self.board,
@@ -71,6 +72,7 @@ class Build:
             scratch=scratch,
             pictures=self.pictures,
             optimization_level=self.optimization_level,
+            dataset=fetch.bring_dataset(labelled.source) if labelled else None,
         )
         made = conversion.run(weights)
         self.board.tell("Publish", 0.2, "writing the manifest")

@@ -13,6 +13,7 @@ from model_repo_builder.errors import Refused
 from model_repo_builder.request import refusal_of
 from model_repo_builder.settings import Places
 from yolofleet.api.build import (
+    DATASET_PATH,
     ENGINE_PATH,
     FETCHED_PATH,
     MODELS_PATH,
@@ -21,6 +22,7 @@ from yolofleet.api.build import (
     STORE_PATH,
     WEIGHTS_PATH,
     BuildRequest,
+    Labelled,
     ServeRequest,
 )
 from yolofleet.api.curve import Curve
@@ -51,6 +53,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     build.add_argument("--precision", choices=get_args(Precision), help="default: FP16 for TensorRT, else FP32")
     build.add_argument("--optimization-level", type=int, choices=range(6), default=3, help="of TensorRT's builder")
     build.add_argument("--pictures", type=Path, help="a folder of pictures: what a TensorRT engine is compared on")
+    build.add_argument("--labelled", help="a labelled set to measure mAP on: a URL, or a .zip in YOLO's layout")
+    build.add_argument("--labelled-sha256", help="digest of the set behind a URL (needed), or of a local file")
+    build.add_argument("--labelled-images", type=int, default=500, metavar="N", help="the first by name (default 500)")
     build.add_argument("--image-size", default="640x640", metavar="HxW", help="height x width, multiples of 32")
     build.add_argument("--max-batch-size", type=int, default=8, metavar="N")
     build.add_argument("--endpoint", choices=get_args(Endpoint), action="append", help="repeatable (Ultralytics)")
@@ -83,7 +88,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _in_pod(verb: argparse.ArgumentParser) -> None:
     told = {"out": STORE_PATH, "source": SOURCE_PATH, "weights": WEIGHTS_PATH, "fetched": FETCHED_PATH}
-    for name, path in (told | {"engine": ENGINE_PATH}).items():
+    for name, path in (told | {"engine": ENGINE_PATH, "dataset": DATASET_PATH}).items():
         verb.add_argument(f"--{name}", type=Path, default=Path(path), help=argparse.SUPPRESS)
     verb.add_argument("--progress-port", type=int, default=PROGRESS_PORT, help=argparse.SUPPRESS)
 
@@ -91,7 +96,12 @@ def _in_pod(verb: argparse.ArgumentParser) -> None:
 def places(asked: argparse.Namespace) -> Places:
     """Return the folders of a build pod's container."""
     return Places(
-        store=asked.out, source=asked.source, weights=asked.weights, fetched=asked.fetched, engine=asked.engine
+        store=asked.out,
+        source=asked.source,
+        dataset=asked.dataset,
+        weights=asked.weights,
+        fetched=asked.fetched,
+        engine=asked.engine,
     )
 
 
@@ -123,9 +133,10 @@ def _measure(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--out", type=Path, help="where the curve goes; default: standard output")
 
 
-def build_request(asked: argparse.Namespace) -> tuple[BuildRequest, Path]:
-    """Return the request that a person's arguments mean, and the folder that a local file is read from."""
+def build_request(asked: argparse.Namespace) -> tuple[BuildRequest, Places]:
+    """Return the request that a person's arguments mean, and the folders that local files are read from."""
     source, folder = _source(asked.model, asked.sha256)
+    labelled, dataset = _labelled(asked)
     try:
         recipe = Recipe.model_validate(
             {
@@ -137,6 +148,7 @@ def build_request(asked: argparse.Namespace) -> tuple[BuildRequest, Path]:
                 "maxBatchSize": asked.max_batch_size,
                 "endpoints": asked.endpoint or ["Ultralytics"],
                 "frames": frames(asked.frames),
+                "dataset": labelled.identity if labelled else None,
             }
         )
     except ValidationError as error:
@@ -145,7 +157,8 @@ def build_request(asked: argparse.Namespace) -> tuple[BuildRequest, Path]:
     builder = Builder(image="none", version=installed("yolofleet") or "unknown", tensorrt_version=tensorrt)
     key = engine_key(recipe=recipe, target=target, builder=builder)
     told = {"key": key, "name": engine_name(key), "source": source, "recipe": recipe, "builder": builder}
-    return BuildRequest.model_validate(told | {"target": target}), folder
+    places = Places(store=asked.out, source=folder, dataset=dataset)
+    return BuildRequest.model_validate(told | {"target": target, "labelled": labelled}), places
 
 
 def _here() -> tuple[Target | None, str | None]:
@@ -217,17 +230,27 @@ def image_size(text: str, *, option: str = "--image-size") -> dict[str, int]:
     return {"height": int(height), "width": int(width)}
 
 
-def _source(model: str, sha256: str | None) -> tuple[Source, Path]:
+def _labelled(asked: argparse.Namespace) -> tuple[Labelled | None, Path]:
+    if asked.labelled is None:
+        return None, Path(DATASET_PATH)
+    source, folder = _source(asked.labelled, asked.labelled_sha256, option="--labelled")
+    try:
+        return Labelled(source=source, images=asked.labelled_images), folder
+    except ValidationError as error:
+        raise refusal_of(error, variable="--labelled-images", part="labelled") from None
+
+
+def _source(model: str, sha256: str | None, option: str = "--model") -> tuple[Source, Path]:
     """A URL, a file that is there (or looks like a path), else a built-in name."""
     told: dict[str, Any]
     folder = Path(SOURCE_PATH)
     path = Path(model)
     if model.startswith(("http://", "https://")):
         told = {"http": {"url": model, "sha256": sha256 or ""}}
-    elif path.is_file() or "/" in model or path.suffix in {".pt", ".onnx"}:
+    elif path.is_file() or "/" in model or path.suffix in {".pt", ".onnx", ".zip"}:
         if not (path.name.isascii() and path.name.isprintable()) or " " in path.name:
             raise Refused(
-                field="--model",
+                field=option,
                 value=model,
                 message="the file's name has a space or the like",
                 remedy="rename the file",
@@ -239,7 +262,7 @@ def _source(model: str, sha256: str | None) -> tuple[Source, Path]:
     try:
         return Source.model_validate(told), folder
     except ValidationError as error:
-        raise refusal_of(error, variable="--model", part="source") from None
+        raise refusal_of(error, variable=option, part="source") from None
 
 
 def _digest(path: Path) -> str | None:

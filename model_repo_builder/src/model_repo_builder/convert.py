@@ -1,4 +1,4 @@
-"""From weights to a servable folder: export, compare, label; the one phase of a build that opens what was fetched."""
+"""From weights to a servable folder: export, compare, measure, label; the phase that opens what was fetched."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from model_repo_builder.compare import Comparison
     from model_repo_builder.engine_from_onnx import Engine
     from model_repo_builder.fetch import Weights
+    from model_repo_builder.handover import FetchedPair
     from model_repo_builder.onnx_graph import Tensor
     from model_repo_builder.progress import Board
-    from yolofleet.api.build import BuildRequest
+    from yolofleet.api.build import Accuracy, BuildRequest, Gate
 
 LIBRARIES = ("yolofleet", "onnx", "onnxruntime", "numpy")
 
@@ -37,6 +38,12 @@ class Converted:
     comparison: Comparison
     frames: FramesGraph | None = None
     engine: Engine | None = None
+    accuracy: Accuracy | None = None
+
+    @property
+    def gate(self) -> Gate:
+        """Return all that was compared and measured."""
+        return self.comparison.gate().model_copy(update={"accuracy": self.accuracy})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +58,8 @@ class Conversion:
     """A folder of the user's own pictures, for the gate of an engine and its INT8 scales."""
     optimization_level: int = 3
     """Of TensorRT's builder: 1 builds in a third of the time."""
+    dataset: FetchedPair | None = None
+    """The labelled set that the request asks to measure on."""
 
     def run(self, weights: Weights) -> Manifest:
         """Write all files of the engine; return the manifest that describes them."""
@@ -63,6 +72,7 @@ class Conversion:
             self.board.tell("Compare", 1.0, note)
         if self.request.recipe.backend == "TensorRT":
             converted = self._compiled(target, converted)
+        converted = self._measured(converted)
         return self._described(weights, converted)
 
     def _compiled(self, onnx_file: Path, converted: Converted) -> Converted:
@@ -94,6 +104,26 @@ class Conversion:
         versions = {**converted.versions, "tensorrt": engine.tensorrt_version}
         notes = (*converted.notes, *engine.notes)
         return replace(converted, comparison=seen, engine=engine, versions=versions, notes=notes)
+
+    def _measured(self, converted: Converted) -> Converted:
+        """Count what the engine finds of what is labelled, where a labelled set is given."""
+        if self.dataset is None or self.request.labelled is None:
+            return converted
+        from model_repo_builder import accuracy, labelled_set
+
+        recipe, report = self.request.recipe, self.board.stage("Measure")
+        plan = self.folder / MODEL_FILE[recipe.backend]
+        with closed_door(), labelled_set.opened(*self.dataset) as told:
+            found = accuracy.measured(
+                accuracy.runner(plan, recipe.backend),
+                told,
+                converted.facts,
+                recipe.image_size,
+                images=self.request.labelled.images,
+                report=report,
+            )
+        report(1.0, found.sentence())
+        return replace(converted, accuracy=found)
 
     def _from_yolo(self, weights: Weights, target: Path) -> Converted:
         from model_repo_builder import compare, frames, onnx_from_yolo
@@ -168,7 +198,7 @@ class Conversion:
             recipe=recipe,
             provenance=self._provenance(weights, converted),
             frames=converted.frames,
-            gate=converted.comparison.gate(),
+            gate=converted.gate,
         )
 
     def _provenance(self, weights: Weights, converted: Converted) -> dict[str, str]:

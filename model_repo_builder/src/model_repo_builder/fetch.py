@@ -1,4 +1,4 @@
-"""Brings the weights that a source names to a local file: digest taken and checked, format told by content."""
+"""Brings what a source names to a local file, weights or a labelled set: digest taken and checked, weights told."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 CHUNK = 1024 * 1024
 MIB = 1024 * 1024
 WEIGHTS = "weights"
-"""What a fetched file is called: its own name says nothing."""
+DATASET = "dataset"
+"""What fetched files are called: their own names say nothing."""
+WANTED = {WEIGHTS: ".pt or .onnx", DATASET: ".zip"}
+MODEL_FIELD, DATASET_FIELD = "spec.model", "spec.engine.accuracyGate.dataset"
+"""Where a user writes what they come from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +59,11 @@ class Fetch:
         if source.builtin is not None:
             origin = Origin("spec.model.builtin", source.builtin)
             return self._builtin(origin, task), origin
-        if source.http is not None:
-            origin = Origin("spec.model.http.url", source.http.url)
-            return self._http(source.http, origin), origin
-        if source.pvc is not None:
-            origin = Origin("spec.model.pvc.path", source.pvc.path)
-            return self._pvc(source.pvc, origin), origin
-        raise unsupported(source)
+        return _Placed(self, MODEL_FIELD, WEIGHTS, self.settings.places.source).bring(source)
+
+    def bring_dataset(self, source: Source) -> tuple[Fetched, Origin]:
+        """Fetch a labelled set and check its digest, unopened."""
+        return _Placed(self, DATASET_FIELD, DATASET, self.settings.places.dataset).bring(source)
 
     def _builtin(self, origin: Origin, task: Task) -> Fetched:
         here = builtin.bundled()
@@ -72,29 +74,12 @@ class Fetch:
             raise builtin.unknown(origin.value, {*builtin.RELEASED, *here})
         if released != task:
             raise task_mismatch(task, released, origin)
-        return self._download(f"{self.settings.builtin_url}/{origin.value}.pt", origin)
+        return self.download(f"{self.settings.builtin_url}/{origin.value}.pt", origin, WEIGHTS)
 
-    def _http(self, source: HttpSource, origin: Origin) -> Fetched:
-        got = self._download(source.url, origin)
-        check_digest(got, Origin("spec.model.http.sha256", source.sha256))
-        return got
-
-    def _pvc(self, source: PvcSource, origin: Origin) -> Fetched:
-        path = inside(self.settings.places.source, origin)
-        limit = self.settings.limits.max_bytes
-        if path.stat().st_size > limit:
-            raise origin.refused(
-                f"the file has {path.stat().st_size} bytes, and {limit} are allowed",
-                "name the weights alone, or ask the administrator to raise YOLOFLEET_MAX_MODEL_MIB",
-            )
-        got = _hashed(path, self.report, copy_to=self.folder / WEIGHTS)
-        if source.sha256 is not None:
-            check_digest(got, Origin("spec.model.pvc.sha256", source.sha256))
-        return got
-
-    def _download(self, url: str, origin: Origin) -> Fetched:
+    def download(self, url: str, origin: Origin, name: str) -> Fetched:
+        """Download a file into the folder."""
         download = Download(
-            target=self.folder / WEIGHTS,
+            target=self.folder / name,
             limits=self.settings.limits,
             rules=self.settings.rules,
             origin=origin,
@@ -107,7 +92,44 @@ class Fetch:
         self.report(size / told if told else 0.0, f"{size / MIB:.1f}{of} MiB")
 
 
-def inside(root: Path, origin: Origin) -> Path:
+@dataclass(frozen=True)
+class _Placed:
+    """A file behind an address or on a claim, and the field of the spec that says so."""
+
+    fetch: Fetch
+    field: str
+    name: str
+    volume: Path
+
+    def bring(self, source: Source) -> tuple[Fetched, Origin]:
+        if source.http is not None:
+            origin = Origin(f"{self.field}.http.url", source.http.url)
+            return self._http(source.http, origin), origin
+        if source.pvc is not None:
+            origin = Origin(f"{self.field}.pvc.path", source.pvc.path)
+            return self._pvc(source.pvc, origin), origin
+        raise unsupported(source, self.field)
+
+    def _http(self, source: HttpSource, origin: Origin) -> Fetched:
+        got = self.fetch.download(source.url, origin, self.name)
+        check_digest(got, Origin(f"{self.field}.http.sha256", source.sha256))
+        return got
+
+    def _pvc(self, source: PvcSource, origin: Origin) -> Fetched:
+        path = inside(self.volume, origin, WANTED[self.name])
+        limit = self.fetch.settings.limits.max_bytes
+        if path.stat().st_size > limit:
+            raise origin.refused(
+                f"the file has {path.stat().st_size} bytes, and {limit} are allowed",
+                f"name the {self.name} alone, or ask the administrator to raise YOLOFLEET_MAX_MODEL_MIB",
+            )
+        got = _hashed(path, self.fetch.report, copy_to=self.fetch.folder / self.name)
+        if source.sha256 is not None:
+            check_digest(got, Origin(f"{self.field}.pvc.sha256", source.sha256))
+        return got
+
+
+def inside(root: Path, origin: Origin, wanted: str) -> Path:
     """Return the file that the path names under `root`; refuses every way out of it, and what is no file."""
     parts = origin.value.split("/")
     if origin.value.startswith("/") or ".." in parts or "\0" in origin.value:
@@ -125,7 +147,7 @@ def inside(root: Path, origin: Origin) -> Path:
     if not path.is_relative_to(root.resolve()):
         raise origin.refused("the path is a link that leads out of the volume", "put the file itself on the volume")
     if not stat.S_ISREG(mode):
-        raise origin.refused("the path is not a regular file", "name the .pt or .onnx itself")
+        raise origin.refused("the path is not a regular file", f"name the {wanted} itself")
     return path
 
 
@@ -179,11 +201,11 @@ def task_mismatch(wanted: Task, found: Task, origin: Origin) -> Refused:
     )
 
 
-def unsupported(source: Source) -> Refused:
+def unsupported(source: Source, field: str) -> Refused:
     """Say that a kind of source is not fetched yet."""
     return Refused(
-        field=f"spec.model.{source.kind}",
+        field=f"{field}.{source.kind}",
         value=source.identity,
         message=f"this builder does not fetch from {source.kind} yet",
-        remedy="use builtin, http or pvc",
+        remedy=f"use {'builtin, ' if field == MODEL_FIELD else ''}http or pvc",
     )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from PIL.Image import Image as Picture
 
     from yolofleet.api.recipe import ImageSize
 
 PICTURES = ("bus.jpg", "zidane.jpg")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+Place: TypeAlias = tuple[int, int, int, int]
 PADDING = 114
 """The grey of ultralytics' letterbox."""
 
@@ -32,7 +34,7 @@ def trial_frames(size: ImageSize, channels: int) -> npt.NDArray[np.float32]:
     shown = [letterboxed(path, size) for path in pictures()]
     noise = np.random.default_rng(0).random((size.height, size.width, 3), np.float32)
     frames = np.stack([*shown, noise]).transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(_with_channels(frames, channels))
+    return np.ascontiguousarray(with_channels(frames, channels))
 
 
 def letterboxed(path: Path, size: ImageSize) -> npt.NDArray[np.float32]:
@@ -40,17 +42,24 @@ def letterboxed(path: Path, size: ImageSize) -> npt.NDArray[np.float32]:
     from PIL import Image
 
     with Image.open(path) as opened:
-        picture = opened.convert("RGB")
+        return fitted(opened.convert("RGB"), size)[0]
+
+
+def fitted(picture: Picture, size: ImageSize) -> tuple[npt.NDArray[np.float32], Place]:
+    """Return a picture (H, W, 3) scaled to fit, centred on grey, and where it lies there: x, y, width, height."""
+    from PIL import Image
+
     scale = min(size.width / picture.width, size.height / picture.height)
     width, height = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     canvas = Image.new("RGB", (size.width, size.height), (PADDING,) * 3)
-    fitted = picture.resize((width, height), Image.Resampling.BILINEAR)
-    canvas.paste(fitted, ((size.width - width) // 2, (size.height - height) // 2))
+    left, top = (size.width - width) // 2, (size.height - height) // 2
+    canvas.paste(picture.resize((width, height), Image.Resampling.BILINEAR), (left, top))
     pixels: npt.NDArray[np.float32] = np.asarray(canvas, np.float32)
-    return pixels / np.float32(255)
+    return pixels / np.float32(255), (left, top, width, height)
 
 
-def _with_channels(frames: npt.NDArray[np.float32], channels: int) -> npt.NDArray[np.float32]:
+def with_channels(frames: npt.NDArray[np.float32], channels: int) -> npt.NDArray[np.float32]:
+    """Return frames (N, 3, H, W) with so many channels: grey, or the colours over and over."""
     if channels == 1:
         grey: npt.NDArray[np.float32] = frames.mean(axis=1, keepdims=True, dtype=np.float32)
         return grey
@@ -64,4 +73,4 @@ def own_frames(folder: Path, size: ImageSize, channels: int, most: int = 64) -> 
     if not shown:
         return np.zeros((0, channels, size.height, size.width), np.float32)
     frames = np.stack([letterboxed(path, size) for path in shown]).transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(_with_channels(frames, channels))
+    return np.ascontiguousarray(with_channels(frames, channels))

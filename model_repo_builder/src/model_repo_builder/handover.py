@@ -6,13 +6,13 @@ import os
 import shutil
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TypeAlias
 
 from pydantic import Field, ValidationError
 
 from model_repo_builder import manifest
 from model_repo_builder.errors import Failed, Origin, clip
-from model_repo_builder.fetch import WEIGHTS
+from model_repo_builder.fetch import DATASET, WEIGHTS
 from model_repo_builder.http_source import Fetched
 from model_repo_builder.store import DamagedError, check_digest, drained
 from yolofleet.api.base import SHA256, ApiModel
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from yolofleet.api.build import BuildRequest
     from yolofleet.api.store import StoredFile
 
+FetchedPair: TypeAlias = "tuple[Fetched, Origin]"
+"""A fetched file, and what the user wrote to get it."""
 DRAFT = "draft.json"
 CHUNK = 1024 * 1024
 MAX_NOTES = 32
@@ -33,14 +35,20 @@ MAX_NOTE = 1024
 AGAIN = "it is tried again; if it comes back, look at the log of the container `convert`"
 
 
-class FetchedWeights(ApiModel):
-    """What fetch says: the digest of the file beside this and what the user wrote to get it, or that none is needed."""
+class FetchedFile(ApiModel):
+    """What fetch says of a file that lies beside this, and what the user wrote to get it."""
 
-    published: bool = False
     sha256: SHA256 | None = None
     size_bytes: Annotated[int, Field(ge=0)] = 0
     field: str = ""
     value: str = ""
+
+
+class FetchedWeights(FetchedFile):
+    """What fetch says of the weights and of the labelled set if one is asked for, or that nothing is needed."""
+
+    published: bool = False
+    dataset: FetchedFile | None = None
 
 
 def say_published(folder: Path) -> None:
@@ -48,10 +56,13 @@ def say_published(folder: Path) -> None:
     _write(folder, FetchedWeights(published=True))
 
 
-def say_fetched(folder: Path, got: Fetched, origin: Origin) -> None:
-    """Say what was fetched; the file itself lies beside it."""
-    told = FetchedWeights(sha256=got.sha256, size_bytes=got.size_bytes, field=origin.field, value=origin.value)
-    _write(folder, told)
+def say_fetched(folder: Path, weights: FetchedPair, dataset: FetchedPair | None = None) -> None:
+    """Say what was fetched; the files themselves lie beside it."""
+    _write(folder, FetchedWeights(**_told(*weights), dataset=FetchedFile(**_told(*dataset)) if dataset else None))
+
+
+def _told(got: Fetched, origin: Origin) -> dict[str, Any]:
+    return {"sha256": got.sha256, "size_bytes": got.size_bytes, "field": origin.field, "value": origin.value}
 
 
 def _write(folder: Path, told: FetchedWeights) -> None:
@@ -68,7 +79,16 @@ def read_fetched(path: Path) -> FetchedWeights:
 
 def weights_of(folder: Path, told: FetchedWeights) -> tuple[Fetched, Origin]:
     """Return the fetched file and what it came from."""
-    return Fetched(folder / WEIGHTS, told.sha256 or "", told.size_bytes), Origin(told.field, told.value)
+    return _pair(folder / WEIGHTS, told)
+
+
+def dataset_of(folder: Path, told: FetchedWeights) -> FetchedPair | None:
+    """Return the fetched labelled set and what it came from; None where none was asked for."""
+    return _pair(folder / DATASET, told.dataset) if told.dataset else None
+
+
+def _pair(path: Path, told: FetchedFile) -> FetchedPair:
+    return Fetched(path, told.sha256 or "", told.size_bytes), Origin(told.field, told.value)
 
 
 def emptied(folder: Path) -> Path:
@@ -96,6 +116,9 @@ def take(folder: Path, target: Path, request: BuildRequest, told: FetchedWeights
     _refuse_unless(made.key == request.key, "key", made.key)
     _refuse_unless(made.recipe == request.recipe, "recipe", "another recipe")
     _refuse_unless(made.backend == request.recipe.backend, "backend", made.backend)
+    accuracy = made.gate.accuracy if made.gate else None
+    measured_on = told.dataset.sha256 if told.dataset else None
+    _refuse_unless((accuracy and accuracy.dataset_sha256) == measured_on, "gate.accuracy", str(accuracy))
     files = [file for file in made.files if file.path in GRANTED_FILES and file.path != manifest.MANIFEST]
     _refuse_unless(manifest.MODEL_FILE[made.backend] in {file.path for file in files}, "files", "no model")
     for file in files:

@@ -29,14 +29,17 @@ class PodBuild:
     board: Board
 
     def fetch(self, store: Store) -> BuildResult | None:
-        """Bring the weights, unopened, unless the engine is there already; the store is read only."""
+        """Bring weights and labelled set, unopened, unless the engine is there already; the store is read only."""
         request.check(self.request)
         places = self.settings.places
         if found(store, self.request.key, self.board) is not None:
             handover.say_published(places.weights)
             return None
         fetch = Fetch(settings=self.settings, folder=places.weights, report=self.board.stage("Fetch"))
-        handover.say_fetched(places.weights, *fetch.bring(self.request.source, self.request.recipe.task))
+        weights = fetch.bring(self.request.source, self.request.recipe.task)
+        labelled = self.request.labelled
+        dataset = fetch.bring_dataset(labelled.source) if labelled else None
+        handover.say_fetched(places.weights, weights, dataset)
         return None
 
     def convert(self) -> BuildResult | None:
@@ -49,7 +52,13 @@ class PodBuild:
         weights = recognised(*handover.weights_of(places.weights, told))
         folder = handover.emptied(places.engine)
         with tempfile.TemporaryDirectory(dir=places.work, prefix="yolofleet-") as scratch:
-            conversion = Conversion(request=self.request, board=self.board, folder=folder, scratch=Path(scratch))
+            conversion = Conversion(
+                request=self.request,
+                board=self.board,
+                folder=folder,
+                scratch=Path(scratch),
+                dataset=handover.dataset_of(places.weights, told),
+            )
             made = conversion.run(weights)
         handover.leave_draft(folder, made)
         return None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from yolofleet.api.build import BuildRequest
 
 M = TypeVar("M", bound=ApiModel)
-SPEC_FIELDS = {"source": "spec.model", "recipe": "spec.engine"}
+SPEC_FIELDS = {"source": "spec.model", "recipe": "spec.engine", "labelled": "spec.engine.accuracyGate"}
 RECIPE_FIELDS = {"task": "spec.model.task", "endpoints": "spec.endpoints", "weights": "spec.model"}
 """Where a user wrote what a request carries."""
 
@@ -68,6 +68,7 @@ def check(request: BuildRequest) -> None:
         message=f"the recipe is for {recipe.weights}",
         remedy="use operator and builder of one version",
     )
+    _check_labelled(request)
     _refuse_unless(
         recipe.task != "Classify" or "JPEG" not in recipe.endpoints,
         field="spec.endpoints",
@@ -90,6 +91,25 @@ def check(request: BuildRequest) -> None:
         value=recipe.precision,
         message="the backend ONNXRuntime runs FP32 here",
         remedy="set spec.engine.precision: FP32, or leave it out",
+    )
+
+
+def _check_labelled(request: BuildRequest) -> None:
+    recipe = request.recipe
+    dataset = request.labelled.identity if request.labelled else None
+    _refuse_unless(
+        recipe.dataset == dataset,
+        field="spec.engine.accuracyGate",
+        value=str(dataset),
+        message=f"the recipe is for {recipe.dataset}",
+        remedy="use operator and builder of one version",
+    )
+    _refuse_unless(
+        dataset is None or recipe.task == "Detect",
+        field="spec.engine.accuracyGate",
+        value=recipe.task,
+        message="mAP is measured for task Detect only",
+        remedy="leave spec.engine.accuracyGate out",
     )
 
 

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_repo_builder.addresses import AddressRules
-from yolofleet.api.build import ENGINE_PATH, FETCHED_PATH, MODELS_PATH, SOURCE_PATH, STORE_PATH, WEIGHTS_PATH
+from yolofleet.api.build import (
+    DATASET_PATH,
+    ENGINE_PATH,
+    FETCHED_PATH,
+    MODELS_PATH,
+    SOURCE_PATH,
+    STORE_PATH,
+    WEIGHTS_PATH,
+)
 from yolofleet.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -41,6 +49,7 @@ class Places:
 
     store: Path = Path(STORE_PATH)
     source: Path = Path(SOURCE_PATH)
+    dataset: Path = Path(DATASET_PATH)
     models: Path = Path(MODELS_PATH)
     weights: Path = Path(WEIGHTS_PATH)
     fetched: Path = Path(FETCHED_PATH)

@@ -19,6 +19,7 @@ SERVE_ENV = "YOLOFLEET_SERVE"
 STORE_PATH = "/store"
 SOURCE_PATH = "/source"
 MODELS_PATH = "/models"
+DATASET_PATH = "/dataset"
 WEIGHTS_PATH, ENGINE_PATH = "/weights", "/engine"
 """What a build pod's containers hand on: from fetch to convert, and from convert to publish."""
 FETCHED_FILE, FETCHED_PATH = "fetched.json", "/fetched.json"
@@ -35,12 +36,27 @@ Stage = Literal["Fetch", "Export", "Build", "Compare", "Measure", "Publish"]
 Percent = Annotated[int, Field(ge=0, le=100)]
 
 
+class Labelled(ApiModel):
+    """A labelled set to measure accuracy on."""
+
+    source: Source
+    """Where it comes from."""
+    images: Annotated[int, Field(ge=1, le=10_000)]
+    """How many of its pictures are looked at, the first by name."""
+
+    @property
+    def identity(self) -> str:
+        """Return what stands for it in a content key: which it is, and how many pictures are taken."""
+        return f"{self.source.identity} x{self.images}"
+
+
 class BuildRequest(ApiModel):
     """What one build pod is asked to make."""
 
     key: SHA256
     name: Annotated[str, text(63, min_length=1)]
     source: Source
+    labelled: Labelled | None = None
     recipe: Recipe
     target: Target | None = None
     builder: Builder
@@ -59,6 +75,33 @@ class Artifact(ApiModel):
 
 Figure = Annotated[str, text(16, r"^[0-9][0-9.e+-]*$")]
 """A measured number as text."""
+
+
+Metric = Literal["MAP50", "MAP50To95"]
+
+
+class Accuracy(ApiModel):
+    """How much of what is labelled an engine finds."""
+
+    dataset_sha256: SHA256 = Field(alias="datasetSHA256")
+    """SHA-256 of the labelled set."""
+    images: Annotated[int, Field(ge=1, le=10_000)]
+    """Over how many of its pictures."""
+    objects: Annotated[int, Field(ge=1, le=10_000_000)]
+    """How many objects are labelled in them."""
+    map50: Figure
+    """Mean average precision at an overlap of 0.5, over the classes that are labelled."""
+    map50_to95: Figure = Field(alias="map50To95")
+    """The mean of that at overlaps from 0.5 to 0.95, as COCO has it."""
+
+    def of(self, metric: Metric) -> str:
+        """Return one of the two figures."""
+        return self.map50 if metric == "MAP50" else self.map50_to95
+
+    def sentence(self) -> str:
+        """Return it in words."""
+        seen = f"{self.objects} objects in {self.images} labelled pictures"
+        return f"mAP50 {self.map50}, mAP50-95 {self.map50_to95} ({seen})"
 
 
 class Gate(ApiModel):
@@ -80,14 +123,16 @@ class Gate(ApiModel):
     """Smallest overlap of two boxes that are one."""
     score_gap: Figure | None = None
     """Largest difference of their scores."""
+    accuracy: Accuracy | None = None
+    """How much it finds in the labelled set of the spec; absent: none is given."""
 
     def sentence(self) -> str:
         """Return it in words."""
         told = f"{self.frames} frames against {self.reference}: largest error {self.largest_error}"
-        if self.boxes is None:
-            return told
-        pairs = f"lowest IoU {self.lowest_iou}, scores within {self.score_gap}"
-        return f"{told}; {self.boxes} boxes, {self.unmatched_boxes} seen by one only, {pairs}"
+        if self.boxes is not None:
+            pairs = f"lowest IoU {self.lowest_iou}, scores within {self.score_gap}"
+            told += f"; {self.boxes} boxes, {self.unmatched_boxes} seen by one only, {pairs}"
+        return f"{told}; {self.accuracy.sentence()}" if self.accuracy is not None else told
 
 
 class Failure(ApiModel):

@@ -70,6 +70,8 @@ class Recipe(ApiModel):
     """Graphs that are made."""
     calibration: Annotated[str, text(4096)] | None = None
     """Identity of the calibration frames."""
+    dataset: Annotated[str, text(4096)] | None = None
+    """Identity of the labelled set that accuracy is measured on."""
     frames: Frames | None = None
     """What cameras send to the endpoint Frames; absent: RGB of the network's size."""
 

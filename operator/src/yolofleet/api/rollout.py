@@ -32,6 +32,7 @@ class RolloutReason(StrEnum):
     ERRORS = "Errors"
     LATENCY = "Latency"
     FRAMES_PER_SECOND = "FramesPerSecond"
+    ACCURACY = "Accuracy"
     NOT_READY = "NotReady"
     ABORTED = "Aborted"
     SPEC_CHANGED = "SpecChanged"
@@ -47,7 +48,8 @@ class Rollout(ApiModel):
     canary_seconds: Annotated[int, Field(ge=10, le=86_400)] = 120
     """For how long both are compared before the new one replaces the old one, in seconds."""
     auto_rollback: Literal["Enabled", "Disabled"] = "Enabled"
-    """Whether a worse engine is taken back; if not, it stays a canary until somebody says `promote` or `abort`."""
+    """Whether a worse engine is taken back; if not, it stays a canary until somebody says `promote` or `abort`: without
+    a replica where it finds less of what is labelled."""
 
 
 class PastRollout(ApiModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,7 @@ from yolofleet.api.base import (
     text,
     with_cel,
 )
+from yolofleet.api.build import Metric
 from yolofleet.api.endpoints import Postprocess
 from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.recipe import Backend, BatchSize, Endpoint, Frames, ImageSize, Precision, Task
@@ -75,14 +76,16 @@ class Calibration(ApiModel):
 
 
 class AccuracyGate(ApiModel):
-    """A labelled set, and how much of its metric an engine may lose against ONNX."""
+    """A labelled set, and how much of its metric a new engine may lose against the one that serves."""
 
     dataset: Source
-    """Where the labelled set comes from."""
-    metric: Literal["MAP50", "MAP50To95"] = "MAP50To95"
+    """Where the labelled set comes from: a zip archive in YOLO's layout."""
+    images: Annotated[int, Field(ge=1, le=10_000)] = 500
+    """How many of its pictures are looked at, the first by name."""
+    metric: Metric = "MAP50To95"
     """What is compared."""
     max_drop: Fraction = "0.01"
-    """How much of the metric may be lost, a decimal string from 0 to 1."""
+    """How much of the metric may be lost, a decimal string from 0 to 1; a change of it alone builds nothing anew."""
 
 
 class EngineSpec(ApiModel):
@@ -107,7 +110,7 @@ class EngineSpec(ApiModel):
     calibration: Calibration | None = None
     """Frames to calibrate on; with precision INT8 or FP8, and only then."""
     accuracy_gate: AccuracyGate | None = None
-    """What an engine must reach before it serves; absent: it is compared with ONNX on a few frames."""
+    """What a new engine must reach before it serves; absent: it is compared with ONNX on a few frames, and no more."""
 
     @model_validator(mode="after")
     def _cross_field(self) -> Self:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from yolofleet.api.base import SHA256, ApiModel, as_atomic, as_map, cel, text, with_cel
-from yolofleet.api.build import Artifact, Failure, Gate, Percent, Stage
+from yolofleet.api.build import Artifact, Failure, Gate, Labelled, Percent, Stage
 from yolofleet.api.conditions import Condition
 from yolofleet.api.curve import Curve
 from yolofleet.api.recipe import Builder, Recipe, Target
@@ -25,6 +25,8 @@ class YoloEngineSpec(ApiModel):
     """Content key: the digest of all that decides what the engine is."""
     source: Source
     """Where the weights come from."""
+    labelled: Labelled | None = None
+    """What its accuracy is measured on; absent: it is not."""
     recipe: Recipe
     """What is made of them."""
     target: Target | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from yolofleet.api.build import Labelled
 from yolofleet.api.curve import Curve
 from yolofleet.api.recipe import Frames, Recipe
 from yolofleet.api.tuning import doable
@@ -11,7 +12,8 @@ from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.api.yoloengine import YoloEngineStatus
 
 RecipeId = tuple[str, ...]
-"""A namespace and all parts of a recipe: target and builder are left out, for what a curve is of says its product."""
+"""A namespace and what in a recipe decides how fast it is: not target and builder, for what a curve is of says its
+product, and not the labelled set."""
 
 
 def recipe_id(namespace: str, recipe: Recipe) -> RecipeId:
@@ -72,8 +74,15 @@ def recipe_from(spec: YoloDeploymentSpec) -> Recipe:
         max_batch_size=engine.max_batch_size,
         endpoints=spec.endpoints,
         calibration=_calibration(spec),
+        dataset=told.identity if (told := labelled(spec)) else None,
         frames=spec.frames,
     )
+
+
+def labelled(spec: YoloDeploymentSpec) -> Labelled | None:
+    """Return the labelled set that a spec has its engine measured on."""
+    gate = spec.engine.accuracy_gate
+    return Labelled(source=gate.dataset, images=gate.images) if gate else None
 
 
 def told_by(status: YoloEngineStatus) -> tuple[Curve, ...]:

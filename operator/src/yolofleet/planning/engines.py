@@ -11,12 +11,13 @@ from yolofleet.api.recipe import Builder, Endpoint, Target, engine_key, engine_n
 from yolofleet.api.sources import Source
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
-from yolofleet.planning.curves import recipe_from
+from yolofleet.planning.curves import labelled, recipe_from
 from yolofleet.planning.placing import Choice
 from yolofleet.planning.profiles import GPU_RESOURCE, WHOLE
 from yolofleet.planning.snapshot import DeploymentView, EngineView
 
 SUPPORTED_SOURCES = ("builtin", "http", "pvc")
+DATASET_SOURCES = ("http", "pvc")
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,24 @@ def unsupported(spec: YoloDeploymentSpec) -> Verdict | None:
     if kind not in SUPPORTED_SOURCES:
         told = f"spec.model.{kind}: this version fetches {', '.join(SUPPORTED_SOURCES)}; use one of them"
         return Verdict(ok=False, reason=Reason.NOT_SUPPORTED, message=told)
-    unserved = _unserved(spec)
+    unserved = _unmeasured(spec) or _unserved(spec)
     return Verdict(ok=False, reason=Reason.NOT_SUPPORTED, message=unserved) if unserved else None
+
+
+def _unmeasured(spec: YoloDeploymentSpec) -> str | None:
+    """Say why accuracy can't be measured as the spec asks for."""
+    gate = spec.engine.accuracy_gate
+    if gate is None:
+        return None
+    if gate.dataset.kind not in DATASET_SOURCES:
+        where = f"spec.engine.accuracyGate.dataset.{gate.dataset.kind}"
+        return f"{where}: this version fetches labelled sets from {', '.join(DATASET_SOURCES)}; use one of them"
+    if spec.model.task != "Detect":
+        return (
+            f"spec.engine.accuracyGate: mAP is measured for task Detect only (got {spec.model.task}); leave it out: "
+            "the engine is compared with what it was made from on a few frames"
+        )
+    return None
 
 
 def _unserved(spec: YoloDeploymentSpec) -> str | None:
@@ -69,7 +86,9 @@ def wish(spec: YoloDeploymentSpec, *, builder: Builder, target: Target | None) -
     recipe = recipe_from(spec)
     key = engine_key(recipe=recipe, target=target, builder=builder)
     source = Source.model_validate(spec.model.model_dump(exclude={"task"}))
-    made = YoloEngineSpec(key=key, source=source, recipe=recipe, target=target, builder=builder)
+    made = YoloEngineSpec(
+        key=key, source=source, labelled=labelled(spec), recipe=recipe, target=target, builder=builder
+    )
     return Wish(engine_name(key), made)
 
 

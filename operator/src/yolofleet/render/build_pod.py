@@ -10,6 +10,7 @@ import json
 
 from yolofleet.api.build import (
     BUILD_ENV,
+    DATASET_PATH,
     ENGINE_PATH,
     FETCHED_FILE,
     FETCHED_PATH,
@@ -31,7 +32,7 @@ def build_pod(view: EngineView, settings: Settings, grant: Grant | None, given: 
     """Return the spec of a build's pod; with an S3 store it holds a grant, else it mounts the store's claim."""
     fetch, convert, publish = (_container(name, view, settings) for name in PHASES)
     fetch["env"] += _builtin_url(settings) + _granted(grant and grant.model_copy(update={"files": {}}))
-    fetch["volumeMounts"] += [_at("weights", WEIGHTS_PATH), *_source(view, settings, grant)]
+    fetch["volumeMounts"] += [_at("weights", WEIGHTS_PATH), *_sources(view, settings, grant)]
     convert["volumeMounts"] += [_at("weights", WEIGHTS_PATH, readOnly=True), _at("engine", ENGINE_PATH)]
     publish["env"] += _granted(grant)
     publish["volumeMounts"] += [
@@ -81,6 +82,7 @@ def _container(name: str, view: EngineView, settings: Settings) -> Object:
         key=view.spec.key,
         name=view.name,
         source=view.spec.source,
+        labelled=view.spec.labelled,
         recipe=view.spec.recipe,
         target=view.spec.target,
         builder=view.spec.builder,
@@ -119,23 +121,29 @@ def _volumes(view: EngineView, settings: Settings, grant: Grant | None) -> list[
     made: list[Object] = [{"name": name, "emptyDir": limit} for name in scratch]
     if grant is None:
         made.append({"name": "store", "persistentVolumeClaim": {"claimName": settings.store.claim_name}})
-    pvc = view.spec.source.pvc
-    if pvc is not None and _source_volume(view, settings, grant) == "source":
-        made.append({"name": "source", "persistentVolumeClaim": {"claimName": pvc.claim_name}})
+    for volume, claim in sorted({(found, claim) for _, found, claim in _claims(view, settings, grant)}):
+        if volume != "store":
+            made.append({"name": volume, "persistentVolumeClaim": {"claimName": claim}})
     return made
 
 
-def _source(view: EngineView, settings: Settings, grant: Grant | None) -> list[Object]:
-    volume = _source_volume(view, settings, grant)
-    return [_at(volume, SOURCE_PATH, readOnly=True)] if volume else []
+def _sources(view: EngineView, settings: Settings, grant: Grant | None) -> list[Object]:
+    return [_at(volume, path, readOnly=True) for path, volume, _ in _claims(view, settings, grant)]
 
 
-def _source_volume(view: EngineView, settings: Settings, grant: Grant | None) -> str:
-    """Return the volume that holds the weights, "" where they are not on a claim.
+def _claims(view: EngineView, settings: Settings, grant: Grant | None) -> list[tuple[str, str, str]]:
+    """Return path, volume and claim of what fetch reads from claims: the weights, and the labelled set.
 
     A claim that is named twice in one pod is mounted once: read-only for one would be read-only for both.
     """
-    pvc = view.spec.source.pvc
-    if pvc is None:
-        return ""
-    return "store" if grant is None and pvc.claim_name == settings.store.claim_name else "source"
+    volumes = {settings.store.claim_name: "store"} if grant is None else {}
+    labelled = view.spec.labelled
+    told = []
+    for name, path, source in (
+        ("source", SOURCE_PATH, view.spec.source),
+        ("dataset", DATASET_PATH, labelled.source if labelled else None),
+    ):
+        if source is not None and source.pvc is not None:
+            claim = source.pvc.claim_name
+            told.append((path, volumes.setdefault(claim, name), claim))
+    return told

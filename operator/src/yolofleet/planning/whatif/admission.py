@@ -148,7 +148,8 @@ def _other_precisions(snapshot: SnapshotFile, one: SnapshotDeployment) -> dict[s
     found: dict[str, list[SnapshotEngine]] = {}
     for engine in snapshot.engines:
         recipe = engine.recipe
-        alike = recipe.model_copy(update={"precision": mine.precision, "calibration": mine.calibration}) == mine
+        update = {"precision": mine.precision, "calibration": mine.calibration, "dataset": mine.dataset}
+        alike = recipe.model_copy(update=update) == mine
         if engine.namespace == one.namespace and alike and recipe.precision != mine.precision and engine.curves:
             found.setdefault(recipe.precision, []).append(engine.model_copy(update={"recipe": mine}))
     rest = [each for each in snapshot.engines if each.namespace != one.namespace or each.recipe != mine]
