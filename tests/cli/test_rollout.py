@@ -30,7 +30,7 @@ ROLLOUT = {
 }
 
 
-async def call(folder: Path, capsys, phase: str | None, *arguments: str, answers: bool = True):
+async def call(folder: Path, capsys, phase: str | None, *arguments: str, answers: bool = True, measured=None):
     """Run `rollout …` on a deployment in a phase; return its exit code, what it prints, and the annotation."""
     fake = FakeApiServer()
     server = await serve(fake)
@@ -38,6 +38,10 @@ async def call(folder: Path, capsys, phase: str | None, *arguments: str, answers
     if phase is not None:
         made["status"]["rollout"] = ROLLOUT | {"phase": phase}
     fake.put(made)
+    for name, figures in (measured or {}).items():
+        gate = {"accuracy": {"map50": figures[0], "map50To95": figures[1], "images": 500, "objects": 1234}}
+        stands = {"metadata": {"name": name, "namespace": "cams"}, "spec": {}, "status": {"gate": gate}}
+        fake.put({"apiVersion": "yolofleet.dev/v1alpha1", "kind": "YoloEngine"} | stands)
     config = folder / "config"
     document = {
         "current-context": "c",
@@ -80,6 +84,15 @@ async def test_status_says_the_numbers_and_its_code_how_it_stands(phase, code, t
     assert f"gate: {phase} since 2026-01-01T12:00:00Z: Errors" in told
     for words in ("e-2 on triton:2", "e-1", "50 of 500 requests failed", "Promoted", "AsGood", "as good"):
         assert words in told
+
+
+async def test_status_says_what_both_engines_find_of_what_is_labelled(tmp_path, capsys) -> None:
+    measured = {"e-1": ("0.9100", "0.7812"), "e-2": ("0.8000", "0.4123")}
+    _, told, _ = await call(tmp_path, capsys, "RolledBack", "status", "gate", measured=measured)
+    assert "new  e-2 on triton:2: mAP50 0.8000, mAP50-95 0.4123 over 500 labelled pictures" in told
+    assert "old  e-1: mAP50 0.9100, mAP50-95 0.7812 over 500 labelled pictures" in told
+    _, told, _ = await call(tmp_path, capsys, "RolledBack", "status", "gate", "-o", "json", measured=measured)
+    assert json.loads(told)["accuracy"]["engine"]["map50To95"] == "0.4123"
 
 
 async def test_a_deployment_that_never_changed_says_so(tmp_path, capsys) -> None:

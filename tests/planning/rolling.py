@@ -40,6 +40,7 @@ class Cluster:
     comparison: Comparison | None = None
     broken: bool = False
     engine_status: YoloEngineStatus = PUBLISHED
+    old_status: YoloEngineStatus = PUBLISHED
     now: Any = NOW
     request: str = ""
     pods: list[Pod] = field(default_factory=list)
@@ -63,7 +64,7 @@ class Cluster:
     def tick(self) -> DeploymentPlan:
         """Decide once, and let the cluster do one move."""
         engines = (
-            engine(self.asked, name="e-old", status=PUBLISHED),
+            engine(self.asked, name="e-old", status=self.old_status),
             engine(self.asked, status=self.engine_status),
             *self.extra,
         )
@@ -161,8 +162,8 @@ class Cluster:
 
 def cluster(replicas: int, devices: int, comparison: Comparison | None = GOOD, **given: Any) -> Cluster:
     """Return a cluster whose deployment has so many replicas of an old engine."""
-    told = given.pop("rollout", {})
-    asked = spec(scaling={"minReplicas": replicas, "maxReplicas": max(replicas, 8)}, rollout=told)
+    told = {"rollout": given.pop("rollout", {})} | given.pop("more", {})
+    asked = spec(scaling={"minReplicas": replicas, "maxReplicas": max(replicas, 8)}, **told)
     return Cluster(asked, devices, comparison, **given)
 
 

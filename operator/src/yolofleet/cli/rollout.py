@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from yolofleet.api.rollout import ROLLOUT_ANNOTATION, VERBS
 from yolofleet.cli.printing import as_json, cell, table
 from yolofleet.cli.session import Cluster, Session
 from yolofleet.errors import ApiServerError, CannotAskError
-from yolofleet.observe.resources import YOLODEPLOYMENT
+from yolofleet.observe.resources import YOLODEPLOYMENT, YOLOENGINE
 
 Object = dict[str, Any]
 POLL_S = 1.0
@@ -46,10 +47,12 @@ async def run(told: argparse.Namespace, session: Session) -> int:
         while told.wait and status.get("phase") in UNDER_WAY and time.monotonic() < until:
             await asyncio.sleep(POLL_S)
             status = await _status(cluster, told.name)
+        found = {key: await _accuracy(cluster, str(status.get(key, ""))) for key in ("engine", "previousEngine")}
     if told.output == "json":
-        session.out.print(as_json({"version": 1, "name": told.name, "rollout": status}), soft_wrap=True)
+        document = {"version": 1, "name": told.name, "rollout": status, "accuracy": found}
+        session.out.print(as_json(document), soft_wrap=True)
     else:
-        show(told.name, status, session.out)
+        show(told.name, status, found, session.out)
     return CODES.get(str(status.get("phase")), 0)
 
 
@@ -67,6 +70,18 @@ async def _status(cluster: Cluster, name: str) -> Object:
     """Return status.rollout; {} before the first one."""
     found: Object = ((await _found(cluster, name)).get("status") or {}).get("rollout") or {}
     return found
+
+
+async def _accuracy(cluster: Cluster, engine: str) -> Object | None:
+    """Return what an engine found in its labelled set; None where it has none, or nobody may tell."""
+    if not engine:
+        return None
+    try:
+        found = await cluster.kube.get(YOLOENGINE, namespace=cluster.namespace, name=engine)
+    except ApiServerError:
+        return None
+    told: Object | None = ((found.get("status") or {}).get("gate") or {}).get("accuracy")
+    return told
 
 
 async def _ask(cluster: Cluster, name: str, verb: str, status: Object) -> None:
@@ -98,15 +113,15 @@ async def _answered(cluster: Cluster, name: str, *, until: float) -> Object:
         await asyncio.sleep(POLL_S)
 
 
-def show(name: str, status: Object, out: Console) -> None:
-    """Print where it is, why, and how former rollouts ended."""
+def show(name: str, status: Object, accuracy: Mapping[str, Object | None], out: Console) -> None:
+    """Print where it is, why, what both engines find of what is labelled, and how former rollouts ended."""
     if not status:
         out.print(f"{name}: nothing has been rolled out since it began to serve.", soft_wrap=True)
         return
     out.print(cell(f"{name}: {status['phase']} since {status['since']}: {status['reason']}", "bold"), soft_wrap=True)
-    out.print(cell(f"  new  {_revision(status['engine'], status.get('image', ''))}"), soft_wrap=True)
-    previous = _revision(status["previousEngine"], status.get("previousImage", ""))
-    out.print(cell(f"  old  {previous}"), soft_wrap=True)
+    for side, engine, image in (("new", "engine", "image"), ("old", "previousEngine", "previousImage")):
+        line = f"  {side}  {_revision(status[engine], status.get(image, ''))}{_figures(accuracy.get(engine))}"
+        out.print(cell(line), soft_wrap=True)
     out.print(cell(f"  {status.get('message', '')}"), soft_wrap=True)
     if to_do := _to_do(name, str(status["phase"])):
         out.print(cell(f"  → {to_do}", "cyan"), soft_wrap=True)
@@ -121,6 +136,12 @@ def show(name: str, status: Object, out: Console) -> None:
 
 def _revision(engine: str, image: str) -> str:
     return f"{engine} on {image}" if image else engine
+
+
+def _figures(told: Object | None) -> str:
+    if told is None:
+        return ""
+    return f": mAP50 {told['map50']}, mAP50-95 {told['map50To95']} over {told['images']} labelled pictures"
 
 
 def _to_do(name: str, phase: str) -> str:

@@ -8,8 +8,10 @@ from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.recipe import Endpoint, Target
 from yolofleet.api.tuning import Tuned
 from yolofleet.planning import mending
+from yolofleet.planning.accuracy import judged
 from yolofleet.planning.build_slices import Shelf, shelf_of
 from yolofleet.planning.building import EnginePlan, on_slice, step
+from yolofleet.planning.comparing import Outcome
 from yolofleet.planning.engines import Verdict, Wish, served_endpoints, target_of, unsupported, verdict, wish
 from yolofleet.planning.fitting import Room, Worths
 from yolofleet.planning.judging import Judgement, judge
@@ -211,8 +213,16 @@ def _rollout(
             spare=_spare(choice, snapshot),
             now=snapshot.taken_at,
             patience_s=snapshot.policy.load_s + LOAD_SLACK_S,
+            accuracy=_accuracy(view, serving, snapshot.engines.get((view.namespace, asked.name))),
         )
     )
+
+
+def _accuracy(view: DeploymentView, serving: EngineView, engine: EngineView | None) -> Outcome | None:
+    """Return how the wanted engine's figures compare with those of the one that serves; None: it is that one."""
+    if engine is None or engine.name == serving.name:
+        return None
+    return judged(view.spec.engine.accuracy_gate, old=serving.status.gate, new=engine.status.gate)
 
 
 def _groups(

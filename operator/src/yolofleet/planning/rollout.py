@@ -38,7 +38,8 @@ class Revision:
 class Scene:
     """All that a step looks at: `ready` tells that the wanted engine is published, `waiting` why it is not.
 
-    `replicas` is how many should serve, `spare` whether a slice more is free, `patience_s` how long a pod may load.
+    `replicas` is how many should serve, `spare` whether a slice more is free, `patience_s` how long a pod may load,
+    `accuracy` what the builds' own figures say of the two engines; None: nothing.
     """
 
     view: DeploymentView
@@ -50,6 +51,7 @@ class Scene:
     spare: bool
     now: datetime
     patience_s: float
+    accuracy: Outcome | None = None
 
     @property
     def stands(self) -> Revision:
@@ -96,6 +98,8 @@ def _under_way(scene: Scene, before: RolloutStatus | None) -> RolloutPlan:
         return RolloutPlan(status, scene.stands, scene.replicas)
     if status.phase == "Promoting" or verb == "promote":
         return _promoted(scene, status, RolloutReason.ASKED, "somebody asked for it")
+    if scene.accuracy is not None and not scene.accuracy.good:
+        return _worse(scene, status, scene.accuracy, 0, surge=False)  # known before its first pod: none is risked
     why = _no_canary(scene)
     return _promoted(scene, status, RolloutReason.NO_CANARY, why) if why else _canary(scene, status)
 
@@ -220,7 +224,7 @@ def _canary(scene: Scene, status: RolloutStatus) -> RolloutPlan:
     complete = status.reason == RolloutReason.COMPARING or ready >= goal
     reason = RolloutReason.COMPARING if complete and not begun else RolloutReason.STARTING
     seconds = view.spec.rollout.canary_seconds
-    told = f"{share_told}; compared with {scene.stands.engine} for {seconds} s once they do"
+    told = f"{share_told}; compared with {scene.stands.engine} for {seconds} s once they do{_found(scene)}"
     status = _moved(scene, status, "Canary", reason, told)
     if not begun and (why := _broken(scene, status, ready=ready, goal=goal)):
         return _worse(
@@ -228,11 +232,16 @@ def _canary(scene: Scene, status: RolloutStatus) -> RolloutPlan:
         )
     found = judged(view) if complete and not begun else None
     if found is not None and found.good:
-        return _promoted(scene, status, found.reason, found.message)
+        return _promoted(scene, status, found.reason, f"{found.message}{_found(scene)}")
     if found is not None:
         return _worse(scene, status, found, count, surge=surge)
     due = scene.now + timedelta(seconds=RECHECK_S)
     return RolloutPlan(status, scene.stands, stable, count, surge, due, undecided=complete)
+
+
+def _found(scene: Scene) -> str:
+    """Say what was found of what is labelled; nothing where nobody asked."""
+    return f"; {scene.accuracy.message}" if scene.accuracy is not None else ""
 
 
 def _holds(scene: Scene, canary: GroupView) -> bool:
