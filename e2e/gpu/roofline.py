@@ -11,13 +11,13 @@ import re
 import sys
 import time
 from collections import defaultdict
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import onnx
 
 from model_repo_builder.graph_work import work_of
+from yolofleet.api.estimate import Work
 
 
 def rates() -> dict[str, float]:
@@ -116,6 +116,16 @@ def first_answer(plan: Path, batch: int) -> dict[str, Any]:
     }
 
 
+def figures_of(work: Work) -> dict[str, float]:
+    """Return a graph's work in the units of the report."""
+    return {
+        "gflop": work.megaflops / 1e3,
+        "activations_mb": work.activation_kilobytes / 1e3,
+        "weights_mb": work.weight_kilobytes / 1e3,
+        "layers": work.layers,
+    }
+
+
 def parser() -> argparse.ArgumentParser:
     """Return what this step takes."""
     made = argparse.ArgumentParser(description=__doc__)
@@ -131,7 +141,7 @@ def main() -> int:
     found: list[Any] = [rates()] if asked.what == "rates" else []
     for path in asked.files:
         if asked.what == "count":
-            found.append({"model": path.stem, **asdict(work_of(onnx.load(path)))})
+            found.append({"model": path.stem, **figures_of(work_of(onnx.load(path)))})
             continue
         batch = int(re.findall(r"-(?:b|p1\.)(\d+)", path.name)[0])
         found.append(layers(path, batch) if asked.what == "layers" else first_answer(path, batch))

@@ -193,6 +193,12 @@ def test_a_measured_engine_tells_its_curve() -> None:
     ]
 
 
+def test_an_engine_that_nobody_measured_says_by_what_it_is_counted() -> None:
+    judged = {"type": "Measured", "status": "False", "reason": "NotMeasured", "message": "counted by an estimate"}
+    lines = told(engine.story(ENGINE | {"status": {"conditions": [judged]}}, []), "What it is worth")
+    assert lines == ["counted by an estimate"]
+
+
 def test_a_pool_says_who_uses_it_and_what_is_wrong() -> None:
     shared = {"type": "Conflicted", "status": "True", "reason": "NodesShared", "message": "node n1 is another's"}
     status = POOL["status"] | {"conditions": [shared]}

@@ -73,6 +73,8 @@ def test_published_then_cached(bench: Bench, log: Path, monkeypatch: pytest.Monk
     assert first.failure is None
     assert first.weights_sha256
     assert first.gate is not None
+    assert first.work is not None
+    assert first.work.megaflops + first.work.weight_kilobytes > 0, "what an estimate is made from"
     assert first.gate.sentence().endswith("frames against itself (finite, right shapes): largest error 0")
     assert first.artifact
     assert first.artifact.uri.endswith(wanted.key)

@@ -33,6 +33,7 @@ OF_ENGINES_AND_POOLS = {
     Reason.QUEUED,
     Reason.PUBLISHED,
     Reason.VERIFIED,
+    Reason.MEASURED,
     Reason.BACKING_OFF,
     Reason.BUILD_QUOTA_EXCEEDED,
     Reason.WAITING_FOR_BUILD_SLICE,

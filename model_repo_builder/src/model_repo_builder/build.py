@@ -107,7 +107,12 @@ def found(store: Store, key: str, board: Board) -> BuildResult | None:
 def result_of(stored: Stored, outcome: str) -> BuildResult:
     """Return the result for a published engine."""
     weights = stored.manifest.provenance.get("weightsSHA256")
-    told = {"artifact": stored.artifact, "weightsSHA256": weights, "gate": stored.manifest.gate}
+    told = {
+        "artifact": stored.artifact,
+        "weightsSHA256": weights,
+        "gate": stored.manifest.gate,
+        "work": stored.manifest.work,
+    }
     return BuildResult.model_validate({"outcome": outcome} | told)
 
 

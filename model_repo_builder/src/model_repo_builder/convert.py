@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from model_repo_builder.onnx_graph import Tensor
     from model_repo_builder.progress import Board
     from yolofleet.api.build import Accuracy, BuildRequest, Gate
+    from yolofleet.api.estimate import Work
 
 LIBRARIES = ("yolofleet", "onnx", "onnxruntime", "numpy")
 
@@ -39,6 +40,7 @@ class Converted:
     frames: FramesGraph | None = None
     engine: Engine | None = None
     accuracy: Accuracy | None = None
+    work: Work | None = None
 
     @property
     def gate(self) -> Gate:
@@ -67,7 +69,7 @@ class Conversion:
         converted = (
             self._from_yolo(weights, target) if weights.format == "PyTorch" else self._from_onnx(weights, target)
         )
-        converted = self._with_frames(target, converted)
+        converted = self._with_frames(target, _with_work(target, converted))
         for note in converted.notes:
             self.board.tell("Compare", 1.0, note)
         if self.request.recipe.backend == "TensorRT":
@@ -199,6 +201,7 @@ class Conversion:
             provenance=self._provenance(weights, converted),
             frames=converted.frames,
             gate=converted.gate,
+            work=converted.work,
         )
 
     def _provenance(self, weights: Weights, converted: Converted) -> dict[str, str]:
@@ -213,6 +216,19 @@ class Conversion:
             "weightsFormat": weights.format,
             "weightsSHA256": weights.sha256,
         }
+
+
+def _with_work(raw: Path, converted: Converted) -> Converted:
+    """Count what the graph asks of a GPU; a user's own graph may be one that nothing can be told of."""
+    import onnx
+
+    from model_repo_builder import graph_work
+
+    try:
+        return replace(converted, work=graph_work.work_of(onnx.load(str(raw))))
+    except graph_work.UncountedError as error:
+        note = f"what it asks of a GPU can't be counted ({error}), so nothing is estimated until it is measured"
+        return replace(converted, notes=(*converted.notes, note))
 
 
 def labelled(path: Path, told: dict[str, Any]) -> tuple[list[TensorSpec], list[TensorSpec]]:

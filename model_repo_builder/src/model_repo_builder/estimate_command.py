@@ -10,16 +10,16 @@ import onnx
 from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 
-from model_repo_builder import estimate, graph_work, onnx_graph
+from model_repo_builder import graph_work, onnx_graph
 from model_repo_builder.errors import Refused
 from model_repo_builder.request import refusal_of
+from yolofleet.api.curve import Curve
+from yolofleet.api.estimate import H200, UNSEEN, Place, Rates, Work, estimated_points
 
 if TYPE_CHECKING:
     import argparse
 
-    from yolofleet.api.curve import Curve
-
-KNOWN = {"H200": estimate.H200}
+KNOWN = {"H200": H200}
 """Products whose rates were measured, by a word of their names."""
 FLOAT_BYTES = 4
 
@@ -47,15 +47,19 @@ def estimated(asked: argparse.Namespace) -> Curve:
             remedy="export it at the size that is served",
         )
     try:
-        place = estimate.Slice(
-            product=asked.product,
-            profile=asked.profile,
+        place = Place(
+            rates=rates,
             sms=asked.sm_count or rates.sms,
             endpoint=asked.endpoint,
             host_bytes=pixels * FLOAT_BYTES if asked.endpoint == "Ultralytics" else pixels,
         )
-        return estimate.curve(
-            graph_work.work_of(model), place, sorted(set(asked.batch or (1, 4, 8, 16, 32))), rates=rates
+        return Curve(
+            source="Estimated",
+            error=UNSEEN,
+            product=asked.product,
+            profile=asked.profile,
+            sm_count=place.sms,
+            points=estimated_points(_work(asked, model), place, sorted(set(asked.batch or (1, 4, 8, 16, 32)))),
         )
     except ValidationError as error:
         raise refusal_of(error, variable="arguments") from None
@@ -73,10 +77,22 @@ def _model(asked: argparse.Namespace) -> onnx.ModelProto:
         ) from None
 
 
-def _rates(asked: argparse.Namespace) -> estimate.Rates:
+def _work(asked: argparse.Namespace, model: onnx.ModelProto) -> Work:
+    try:
+        return graph_work.work_of(model)
+    except graph_work.UncountedError as error:
+        raise Refused(
+            field="--model",
+            value=str(asked.model),
+            message=f"what it asks of a GPU can't be counted: {error}",
+            remedy="export it with fixed sizes, the batch aside",
+        ) from None
+
+
+def _rates(asked: argparse.Namespace) -> Rates:
     known = next((rates for word, rates in KNOWN.items() if word in asked.product), None)
     if asked.tflops and asked.gb_s and asked.gpu_sms:
-        return estimate.Rates(asked.tflops, asked.gb_s, asked.gpu_sms)
+        return Rates(asked.tflops, asked.gb_s, asked.gpu_sms)
     if known is None:
         raise Refused(
             field="--product",

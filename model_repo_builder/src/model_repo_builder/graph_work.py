@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import onnx
+
+from yolofleet.api.estimate import Work
 
 HALF_BYTES = 2
 MOVES_OR_FUSES = {"Reshape", "Identity", "Constant", "Sigmoid", "Mul", "Split", "Concat", "Slice", "Transpose"}
@@ -13,19 +14,21 @@ MOVES_OR_FUSES = {"Reshape", "Identity", "Constant", "Sigmoid", "Mul", "Split", 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
-@dataclass(frozen=True)
-class Work:
-    """One frame: GFLOP; MB of activations in FP16, each read and written once; MB of weights; layers that multiply."""
-
-    gflop: float
-    activations_mb: float
-    weights_mb: float
-    layers: int
+class UncountedError(ValueError):
+    """A graph of which something has no shape that is known beforehand."""
 
 
 def work_of(model: onnx.ModelProto) -> Work:
     """Count a graph; a free batch counts as one frame."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    try:
+        return _counted(onnx.shape_inference.infer_shapes(model).graph)
+    except onnx.shape_inference.InferenceError as error:
+        raise UncountedError(str(error).partition("\n")[0]) from None
+    except (KeyError, IndexError) as error:
+        raise UncountedError(f"no shape of {error} is known") from None
+
+
+def _counted(graph: onnx.GraphProto) -> Work:
     shapes = {info.name: _shape(info) for info in (*graph.value_info, *graph.input, *graph.output)}
     weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     operations = moved = 0.0
@@ -39,9 +42,9 @@ def work_of(model: onnx.ModelProto) -> Work:
             moved += out + sum(math.prod(shapes[name]) for name in node.input if name in shapes)
     parameters = sum(math.prod(dims) for dims in weights.values())
     return Work(
-        gflop=round(operations / 1e9, 3),
-        activations_mb=round(moved * HALF_BYTES / 1e6, 1),
-        weights_mb=round(parameters * HALF_BYTES / 1e6, 1),
+        megaflops=round(operations / 1e6),
+        activation_kilobytes=round(moved * HALF_BYTES / 1e3),
+        weight_kilobytes=round(parameters * HALF_BYTES / 1e3),
         layers=sum(node.op_type in LAYERS for node in graph.node),
     )
 

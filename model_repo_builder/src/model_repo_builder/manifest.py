@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from yolofleet.api.base import ApiModel, text
 from yolofleet.api.build import Gate
+from yolofleet.api.estimate import Work
 from yolofleet.api.recipe import Backend, BatchSize, Recipe
 from yolofleet.api.store import MANIFEST, MAX_MANIFEST_BYTES, METADATA, Contents, StoredFile
 
@@ -62,6 +63,7 @@ class Manifest(Contents):
     provenance: dict[str, str]
     frames: FramesGraph | None = None
     gate: Gate | None = None
+    work: Work | None = None
 
     def file(self, name: str) -> StoredFile | None:
         """Return the entry of a file, or None."""

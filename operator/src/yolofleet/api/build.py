@@ -8,6 +8,7 @@ from pydantic import Field
 
 from yolofleet.api.base import SHA256, ApiModel, Name, ObjectName, Printable, Profile, text
 from yolofleet.api.endpoints import Postprocess
+from yolofleet.api.estimate import Work
 from yolofleet.api.recipe import BatchSize, Builder, Endpoint, Recipe, Target
 from yolofleet.api.sources import Source
 from yolofleet.api.tuning import ModelTuning
@@ -168,6 +169,7 @@ class BuildResult(ApiModel):
     artifact: Artifact | None = None
     weights_sha256: SHA256 | None = Field(default=None, alias="weightsSHA256")
     gate: Gate | None = None
+    work: Work | None = None
     failure: Failure | None = None
 
 

@@ -66,6 +66,7 @@ class Reason(StrEnum):
     ENGINE_DAMAGED = "EngineDamaged"
     PUBLISHED = "Published"
     VERIFIED = "Verified"
+    MEASURED = "Measured"
     BACKING_OFF = "BackingOff"
     # MigPool
     POOL_READY = "PoolReady"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from yolofleet.api.base import ApiModel, LabelKey, LabelValue, Name, ObjectName, Product, Profile, text
 from yolofleet.api.curve import Curve
+from yolofleet.api.estimate import Work
 from yolofleet.api.migpool import MigPoolSpec
 from yolofleet.api.recipe import Recipe, Target
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
@@ -184,6 +185,8 @@ class SnapshotEngine(ApiModel):
     """How far it is."""
     curves: Annotated[list[Curve], Field(max_length=64)] = Field(default_factory=list)
     """What slices are worth to it."""
+    work: Work | None = None
+    """What its graph asks of a GPU, by which other kinds of slices are estimated."""
 
 
 class SnapshotPool(ApiModel):

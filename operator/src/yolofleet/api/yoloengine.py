@@ -10,6 +10,7 @@ from yolofleet.api.base import SHA256, ApiModel, as_atomic, as_map, cel, text, w
 from yolofleet.api.build import Artifact, Failure, Gate, Labelled, Percent, Stage
 from yolofleet.api.conditions import Condition
 from yolofleet.api.curve import Curve
+from yolofleet.api.estimate import Work
 from yolofleet.api.recipe import Builder, Recipe, Target
 from yolofleet.api.sources import Source
 
@@ -75,6 +76,8 @@ class YoloEngineStatus(ApiModel):
     """What a slice is worth to this engine."""
     curves: Annotated[list[Curve], as_atomic(max_items=16)] | None = None
     """What slices of other kinds are worth to it: an engine without a target serves on any."""
+    work: Work | None = None
+    """What its graph asks of a GPU: kinds of slices that no curve is of are estimated by it."""
     conditions: Annotated[list[Condition], as_map("type", max_items=16)] = Field(default_factory=list)
     """Built, Verified, Measured, Ready."""
 

@@ -216,4 +216,5 @@ def _engine(obj: Object) -> SnapshotEngine:
         target=spec.target,
         state="Published" if view.artifact else view.status.stage or "Waiting",
         curves=list(told_by(view.status)),
+        work=view.status.work,
     )

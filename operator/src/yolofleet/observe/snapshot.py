@@ -234,7 +234,7 @@ class Observer:
                 continue
             if (view := self._read(key, obj, partial(self._engine, key, obj))) is not None:
                 self._engines[(key.namespace, key.name)] = view
-                self.curves.put(key.namespace, key.name, view.spec.recipe, told_by(view.status))
+                self.curves.put(key.namespace, key.name, view.spec.recipe, told_by(view.status), view.status.work)
         return self._engines
 
     def _engine(self, key: Key, obj: Object) -> EngineView:

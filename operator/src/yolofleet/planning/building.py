@@ -19,6 +19,8 @@ LAST_WORDS_S = 10
 SLICE_WAIT_S = 300
 """A build whose slice somebody else was faster to take gives back what was lent to it, and asks anew."""
 WAITING = "waiting: "
+LASTING = ("damage", "curve", "curves", "work")
+"""What another build of the same key does not make untrue."""
 TRY_AGAIN = "delete the YoloEngine to have it built anew"
 
 
@@ -108,7 +110,7 @@ def _without_job(view: EngineView, *, policy: Policy, now: datetime, free_builds
         told = "waits for another build to end: builds.maxConcurrent of the MigPool is reached"
         return _held(view, Reason.QUEUED, told, due=now + timedelta(seconds=QUEUE_RECHECK_S))
     anew = YoloEngineStatus(stage="Fetch", progress_percent=0, attempts=status.attempts + 1)
-    started = anew.model_copy(update={"damage": status.damage, "curve": status.curve, "curves": status.curves})
+    started = anew.model_copy(update={name: getattr(status, name) for name in LASTING})
     return EnginePlan(view, started, ready=False, reason=Reason.BUILDING, message="build started", start=True)
 
 
@@ -146,6 +148,7 @@ def found_in_store(view: EngineView, result: BuildResult) -> EnginePlan:
             "artifact": result.artifact,
             "weights_sha256": result.weights_sha256,
             "gate": result.gate,
+            "work": result.work,
             "failure": None,
             "next_attempt_time": None,
         }

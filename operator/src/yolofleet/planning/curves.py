@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from yolofleet.api.build import Labelled
 from yolofleet.api.curve import Curve
+from yolofleet.api.estimate import Work
 from yolofleet.api.recipe import Frames, Recipe
 from yolofleet.api.tuning import doable
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.api.yoloengine import YoloEngineStatus
+from yolofleet.planning.estimating import estimated
+from yolofleet.planning.profiles import same_profile
 
+Kind = tuple[str, str]
+"""A GPU product and a profile."""
 RecipeId = tuple[str, ...]
 """A namespace and what in a recipe decides how fast it is: not target and builder, for what a curve is of says its
 product, and not the labelled set."""
@@ -85,39 +91,68 @@ def labelled(spec: YoloDeploymentSpec) -> Labelled | None:
     return Labelled(source=gate.dataset, images=gate.images) if gate else None
 
 
+def _is_of(curve: Curve, kind: Kind) -> bool:
+    return curve.product == kind[0] and same_profile(curve.profile, kind[1])
+
+
 def told_by(status: YoloEngineStatus) -> tuple[Curve, ...]:
     """Return all curves of one engine."""
     first = (status.curve,) if status.curve is not None else ()
     return (*first, *(status.curves or ()))
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What one engine says of its recipe: curves, and the work in its graph, by which more can be estimated."""
+
+    recipe: Recipe
+    curves: tuple[Curve, ...]
+    work: Work | None
+
+
 class Curves:
     """Curves by recipe, kept up engine by engine; those of one recipe in order of the engines' names."""
 
-    def __init__(self, engines: Iterable[tuple[str, str, Recipe, Sequence[Curve]]] = ()) -> None:
+    def __init__(self, engines: Iterable[tuple[str, str, Recipe, Sequence[Curve], Work | None]] = ()) -> None:
         self._home: dict[tuple[str, str], RecipeId] = {}
-        self._told: dict[RecipeId, dict[str, tuple[Curve, ...]]] = {}
-        for namespace, name, recipe, curves in engines:
-            self.put(namespace, name, recipe, curves)
+        self._told: dict[RecipeId, dict[str, _Known]] = {}
+        self._estimates: dict[RecipeId, dict[Kind, Curve | None]] = {}
+        for namespace, name, recipe, curves, work in engines:
+            self.put(namespace, name, recipe, curves, work)
 
-    def put(self, namespace: str, name: str, recipe: Recipe, told: Sequence[Curve]) -> None:
-        """Take the curves of an engine, as far as it can serve such batches."""
+    def put(self, namespace: str, name: str, recipe: Recipe, told: Sequence[Curve], work: Work | None = None) -> None:
+        """Take the curves of an engine, as far as it can serve such batches, and what others are estimated by."""
         self.drop(namespace, name)
-        if curves := tuple(doable(curve, recipe.max_batch_size) for curve in told):
+        curves = tuple(doable(curve, recipe.max_batch_size) for curve in told)
+        if curves or (work is not None and recipe.backend == "TensorRT"):
             home = self._home[namespace, name] = recipe_id(namespace, recipe)
-            self._told.setdefault(home, {})[name] = curves
+            self._told.setdefault(home, {})[name] = _Known(recipe, curves, work)
+            self._estimates.pop(home, None)
 
     def drop(self, namespace: str, name: str) -> None:
         """Forget an engine."""
         if (home := self._home.pop((namespace, name), None)) is not None:
+            self._estimates.pop(home, None)
             del self._told[home][name]
             if not self._told[home]:
                 del self._told[home]
 
-    def at(self, home: RecipeId) -> tuple[Curve, ...]:
-        """Return the curves of one recipe."""
-        told = self._told.get(home, {})
-        return tuple(curve for name in sorted(told) for curve in told[name])
+    def at(self, home: RecipeId, kinds: Iterable[Kind] = ()) -> tuple[Curve, ...]:
+        """Return the curves of one recipe, and for kinds of slices that none of them is of, estimated ones."""
+        known = self._told.get(home, {})
+        told = tuple(curve for name in sorted(known) for curve in known[name].curves)
+        lacking = [kind for kind in kinds if not any(_is_of(curve, kind) for curve in told)] if known else []
+        found = (self._estimate(home, kind) for kind in lacking)
+        return (*told, *(curve for curve in found if curve is not None))
+
+    def _estimate(self, home: RecipeId, kind: Kind) -> Curve | None:
+        """One recipe is one graph, whichever engine was made of it: the first by name that tells its work speaks."""
+        made = self._estimates.setdefault(home, {})
+        if kind not in made:
+            known = self._told[home]
+            first = next((known[name] for name in sorted(known) if known[name].work is not None), None)
+            made[kind] = estimated(first.work, first.recipe, *kind) if first and first.work else None
+        return made[kind]
 
     def __bool__(self) -> bool:
         return bool(self._told)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from yolofleet.planning.curves import Curves, RecipeId, home_of
+from yolofleet.planning.curves import Curves, Kind, RecipeId, home_of
 from yolofleet.planning.host_link import share_of
 from yolofleet.planning.profiles import Offer, same_profile, size_of, slug
 from yolofleet.planning.scaling.capacity import Capacity
@@ -77,11 +77,15 @@ class Room:
 
 
 class Worths:
-    """What slices are worth to deployments, told once per pass for all that ask for the same."""
+    """What slices are worth to deployments, told once per pass for all that ask for the same.
 
-    def __init__(self, curves: Curves | None = None) -> None:
+    `kinds` are those on offer: where a recipe has no curve of one, it is estimated if its work is known.
+    """
+
+    def __init__(self, curves: Curves | None = None, kinds: Sequence[Kind] = ()) -> None:
         self._curves = curves or Curves()
-        self.tunings = Tunings(self._curves)
+        self._kinds = kinds
+        self.tunings = Tunings(self._curves, kinds)
         self._asks: dict[tuple[RecipeId, int, int, str], Ask | None] = {}
         self._rates: dict[tuple[int, str, str], Rate | str] = {}
 
@@ -94,7 +98,7 @@ class Worths:
         use, bound = spec.scaling.target_utilization_percent, spec.objective.p99_latency_milliseconds
         key = (home_of(view.namespace, spec), bound, use, endpoint)
         if key not in self._asks:
-            curves = self._curves.at(key[0])
+            curves = self._curves.at(key[0], self._kinds)
             made = Ask("", 0.0, float(bound), utilization_percent=use, endpoint=endpoint, curves=curves)
             self._asks[key] = made if curves else None
         return self._asks[key]
@@ -136,6 +140,7 @@ class Candidate:
     lacking: int
     serving: bool
     holds: int = 0
+    guess: str = ""
 
     @property
     def profile(self) -> str:
@@ -177,6 +182,8 @@ def fit(
         return NoFit(told) if set(out.values()) != {NO_CURVE} else NoFit()
     running = {group.profile for group in view.groups}
     unknown = [profile for profile in running if out.get(profile) == NO_CURVE]
+    if doubtful := [profile for profile in running & out.keys() if _guessed(ask, lots, profile)]:
+        return NoFit(f"{doubtful[0]}: {out[doubtful[0]]}, by an estimate, which alone moves nothing that serves")
     best = min(found, key=lambda one: one.rank)
     taken = _kept(view, found, best) or best
     if not taken.serving and (unknown or (taken.lacking and running & out.keys())):
@@ -184,11 +191,17 @@ def fit(
     return Fit(taken, _why(view, taken, found, out))
 
 
+def _guessed(ask: Ask, lots: Sequence[Lot], profile: str) -> bool:
+    """Tell whether all that is known of a kind is an estimate."""
+    mine = curves_on(ask.curves, profile, sorted({lot.product for lot in lots if lot.profile == profile}))
+    return bool(mine) and all(curve.source == "Estimated" for curve in mine)
+
+
 def _kept(view: DeploymentView, found: Sequence[Candidate], best: Candidate) -> Candidate | None:
     """Return the kind that runs while it is not clearly worse than the best; None: nothing that serves runs."""
     now = min((one for one in found if one.serving), key=lambda one: one.rank, default=None)
-    if now is None or best is now or best.lacking:
-        return now
+    if now is None or best is now or best.lacking or now.guess or best.guess:
+        return now  # an estimate finds a place for what is new; it moves nothing that serves
     if now.unserved > 0 and best.unserved <= CLEARLY * now.unserved:
         return None
     # Demand that is only seen goes up and down by the hour: that alone moves nothing.
@@ -214,7 +227,8 @@ def _candidates(
         serving = tuple(lot for lot, rate in rates if isinstance(rate, Rate))
         if serving:
             fps = min(rate.fps for _, rate in rates if isinstance(rate, Rate))
-            found.append(_candidate(view, serving, fps, room=room, costs=costs))
+            guess = next((rate.guess for _, rate in rates if isinstance(rate, Rate) and rate.guess), "")
+            found.append(replace(_candidate(view, serving, fps, room=room, costs=costs), guess=guess))
         else:
             out.setdefault(group[0].profile, next(rate for _, rate in rates if isinstance(rate, str)))
     return found, {profile: why for profile, why in out.items() if all(profile != one.profile for one in found)}
@@ -260,10 +274,11 @@ def _why(view: DeploymentView, taken: Candidate, found: Sequence[Candidate], out
     """Say why this kind and not the next smaller one, in figures that stand still while the spec does."""
     within = f"within {view.spec.objective.p99_latency_milliseconds} ms"
     demand = view.spec.demand if view.spec.scaling.mode != "Observed" else None
-    told = f"{taken.fps:.0f} fps each {within}"
+    guess = f" ({taken.guess})" if taken.guess else ""
+    told = f"{taken.fps:.0f} fps{guess} each {within}"
     if demand is not None:
         asked = demand.streams * float(demand.frames_per_second)
-        told = f"{taken.count} × {taken.fps:.0f} fps {within} for {asked:.0f} fps declared"
+        told = f"{taken.count} × {taken.fps:.0f} fps{guess} {within} for {asked:.0f} fps declared"
     kept = "already serving on it, " if taken.serving else ""
     smaller = [one for one in found if size_of(one.profile) < size_of(taken.profile)]
     below = [profile for profile in out if size_of(profile) < size_of(taken.profile)]

@@ -67,6 +67,11 @@ def market(nodes: Iterable[NodeView], pools: Iterable[PoolView]) -> Market:
     return stalls if DEFAULT_POOL in stalls else {DEFAULT_POOL: _stall(DEFAULT_POOL, offers(everywhere))} | stalls
 
 
+def kinds_of(offered: Market) -> tuple[tuple[str, str], ...]:
+    """Return the kinds of slices on offer: product and profile."""
+    return tuple(sorted({(lot.product, lot.profile) for stall in offered.values() for lot in stall.lots}))
+
+
 def _stall(
     pool: str,
     offered: tuple[Offer, ...],

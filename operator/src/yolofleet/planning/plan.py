@@ -12,10 +12,11 @@ from yolofleet.planning.accuracy import judged
 from yolofleet.planning.build_slices import Shelf, shelf_of
 from yolofleet.planning.building import EnginePlan, on_slice, step
 from yolofleet.planning.comparing import Outcome
+from yolofleet.planning.curves import recipe_id, told_by
 from yolofleet.planning.engines import Verdict, Wish, served_endpoints, target_of, unsupported, verdict, wish
 from yolofleet.planning.fitting import Room, Worths
 from yolofleet.planning.judging import Judgement, judge
-from yolofleet.planning.placing import Choice, Market, NoChoice, choose, market
+from yolofleet.planning.placing import Choice, Market, NoChoice, choose, kinds_of, market
 from yolofleet.planning.pools import PoolPlan, pool_plans
 from yolofleet.planning.profiles import slug
 from yolofleet.planning.rollout import ENDED, Revision, RolloutPlan, Scene
@@ -104,7 +105,8 @@ def plan(snapshot: Snapshot) -> Plan:
     """Decide for every deployment and engine of the snapshot; same snapshot, same plan."""
     ordered = sorted(snapshot.deployments, key=lambda d: (d.namespace, d.name))
     offered = market(snapshot.nodes, snapshot.pools)
-    worths, room = Worths(snapshot.curves), Room(snapshot.devices_used, snapshot.devices_foreign)
+    worths = Worths(snapshot.curves, kinds_of(offered))
+    room = Room(snapshot.devices_used, snapshot.devices_foreign)
     deployments = tuple(plan_deployment(view, snapshot, offered, worths, room) for view in ordered)
     return Plan(deployments, plan_owners(deployments, snapshot), plan_engines(snapshot), _pools(snapshot))
 
@@ -299,7 +301,7 @@ def plan_owners(deployments: tuple[DeploymentPlan, ...], snapshot: Snapshot) -> 
     wanted: dict[tuple[str, str], tuple[Wish, dict[str, Owner]]] = {}
     askers: dict[tuple[str, str], list[str]] = {}
     for planned in deployments:
-        view, in_use = planned.view, _in_use(planned)
+        view, in_use = planned.view, _in_use(planned, snapshot)
         me = Owner(view.name, view.uid)
         for key in _touched(view, in_use, snapshot):
             engine = snapshot.engines[key]
@@ -328,7 +330,7 @@ def _touched(view: DeploymentView, in_use: set[str], snapshot: Snapshot) -> list
     return sorted(key for key in owned | used if key in snapshot.engines)
 
 
-def _in_use(planned: DeploymentPlan) -> set[str]:
+def _in_use(planned: DeploymentPlan, snapshot: Snapshot) -> set[str]:
     view = planned.view
     wished = {planned.wish.name} if planned.wish else set()
     serving = {group.engine for group in view.all_groups if group.engine}
@@ -336,7 +338,24 @@ def _in_use(planned: DeploymentPlan) -> set[str]:
     status = planned.rollout.status if planned.rollout else None
     # Until a rollout has its end, its way back stays open.
     before = {status.previous_engine} if status is not None and status.phase not in ENDED else set()
-    return wished | serving | pods | before
+    return wished | serving | pods | before | _telling(planned, snapshot)
+
+
+def _telling(planned: DeploymentPlan, snapshot: Snapshot) -> set[str]:
+    """Return the engines by whose curves and work the wish was chosen, until it has an engine that tells its own.
+
+    Were they gone before, the choice would be made anew without what they know.
+    """
+    view, wanted = planned.view, planned.wish
+    if wanted is None:
+        return set()
+    made = snapshot.engines.get((view.namespace, wanted.name))
+    if made is not None and made.artifact is not None:
+        return set()
+    home = recipe_id(view.namespace, wanted.spec.recipe)
+    mine = (snapshot.engines.get(key) for key in snapshot.engines_by_owner.get(view.uid, ()))
+    alike = [one for one in mine if one is not None and recipe_id(view.namespace, one.spec.recipe) == home]
+    return {one.name for one in alike if one.status.work is not None or told_by(one.status)}
 
 
 def plan_engines(snapshot: Snapshot) -> tuple[EnginePlan, ...]:

@@ -11,11 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
 from yolofleet.api.base import Profile
-from yolofleet.planning.snapshot import NodeView
+
+if TYPE_CHECKING:
+    from yolofleet.planning.snapshot import NodeView
 
 WHOLE = "gpu"
 GPU_RESOURCE = "nvidia.com/gpu"

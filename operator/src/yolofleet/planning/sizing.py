@@ -11,12 +11,10 @@ from yolofleet.api.recipe import Backend, Endpoint
 from yolofleet.api.tuning import error_of, operating_point
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.planning.capabilities import Capability
+from yolofleet.planning.curves import Kind
 from yolofleet.planning.host_link import GB, link_of, share_of
 from yolofleet.planning.need import Need
 from yolofleet.planning.profiles import same_profile
-
-Kind = tuple[str, str]
-"""A GPU product and a profile."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +43,11 @@ class Ask:
 
 @dataclass(frozen=True)
 class Rate:
-    """What one slice may be planned with, in frames per second, and the arithmetic."""
+    """What one slice may be planned with, in frames per second, and the arithmetic; `guess` says by what estimate."""
 
     fps: float
     message: str
+    guess: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,8 @@ def rate_of(curve: Curve, ask: Ask) -> Rate | str:
     each = f" × {point.instances} instances" if point.instances > 1 else ""
     link = f", held to {reached:.0f} by {most / GB:.3g} GB/s of the host" if reached < point.frames_per_second else ""
     told = f"{point.frames_per_second} fps{edge} at batch {point.batch}{each}{link}"
-    return Rate(fps, f"{told} × {ask.utilization_percent} % = {fps:.0f} fps")
+    guess = "" if curve.source == "Measured" else f"estimated, give or take {float(curve.error):.0%}"
+    return Rate(fps, f"{told} × {ask.utilization_percent} % = {fps:.0f} fps", guess)
 
 
 def most_bytes(curve: Curve, links: Iterable[tuple[str, float]] = ()) -> float:

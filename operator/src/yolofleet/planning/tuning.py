@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 from yolofleet.api.recipe import Endpoint, Recipe
 from yolofleet.api.tuning import Tuned, Wanted, error_of, operating_point, tuned
-from yolofleet.planning.curves import Curves, RecipeId, recipe_id
+from yolofleet.planning.curves import Curves, Kind, RecipeId, recipe_id
 from yolofleet.planning.sizing import curves_on, most_bytes
 
 
 class Tunings:
     """What recipes are tuned to by their curves, told once per pass for all that ask for the same."""
 
-    def __init__(self, curves: Curves) -> None:
+    def __init__(self, curves: Curves, kinds: Sequence[Kind] = ()) -> None:
         self._curves = curves
+        self._kinds = kinds
         self._known: dict[tuple[RecipeId, int, str, tuple[str, ...]], tuple[Tuned, ...]] = {}
 
     def of(
@@ -35,7 +36,7 @@ class Tunings:
         """One Deployment may run on several products: they are tuned as the weakest, which capacity counts by too."""
         home, p99_ms, profile, products = key
         worth = []
-        for curve in curves_on(self._curves.at(home), profile, products):
+        for curve in curves_on(self._curves.at(home, self._kinds), profile, products):
             most = most_bytes(curve)
             at = operating_point(curve, endpoint, float(p99_ms), most_bytes=most)
             if not isinstance(at, str):

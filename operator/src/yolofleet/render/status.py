@@ -7,6 +7,7 @@ from typing import Any
 
 from yolofleet.api.conditions import Condition, Reason, Status
 from yolofleet.api.endpoints import model_name
+from yolofleet.api.estimate import UNSEEN, UNSEEN_GPU
 from yolofleet.api.migpool import MigPoolStatus, SliceCount
 from yolofleet.api.tuning import TuningStatus
 from yolofleet.api.yolodeployment import (
@@ -20,6 +21,8 @@ from yolofleet.api.yolodeployment import (
 )
 from yolofleet.api.yoloengine import YoloEngine, YoloEngineStatus
 from yolofleet.planning.building import EnginePlan
+from yolofleet.planning.curves import told_by
+from yolofleet.planning.estimating import may_be_estimated
 from yolofleet.planning.judging import Judged
 from yolofleet.planning.plan import DeploymentPlan, GroupPlan
 from yolofleet.planning.pools import PoolPlan
@@ -65,7 +68,7 @@ def engine_status(plan: EnginePlan, now: datetime) -> YoloEngineStatus:
             Reason.VERIFIED if published else plan.reason,
             _compared(plan) if published else plan.message,
         ),
-        "Measured": ("False", Reason.NOT_MEASURED, "throughput is not measured yet"),
+        "Measured": _measured(plan),
         "Ready": ("True" if plan.ready else "False", plan.reason, plan.message),
     }
     conditions = [
@@ -73,6 +76,19 @@ def engine_status(plan: EnginePlan, now: datetime) -> YoloEngineStatus:
         for kind, judged in named.items()
     ]
     return plan.status.model_copy(update={"conditions": conditions})
+
+
+def _measured(plan: EnginePlan) -> tuple[Status, Reason, str]:
+    """Say what slices are counted by: curves that are told, an estimate from the graph, or nothing."""
+    told = told_by(plan.status)
+    if any(curve.source == "Measured" for curve in told):
+        kinds = ", ".join(sorted({f"{curve.profile} of {curve.product}" for curve in told}))
+        return "True", Reason.MEASURED, f"on {kinds}"
+    recipe = plan.view.spec.recipe
+    if plan.status.work is not None and may_be_estimated(recipe):
+        told_so = f"counted by an estimate from its graph (give or take {float(UNSEEN):.0%}, on a GPU without measured "
+        return "False", Reason.NOT_MEASURED, f"{told_so}rates {float(UNSEEN_GPU):.0%}) until a curve is measured"
+    return "False", Reason.NOT_MEASURED, "throughput is not measured yet"
 
 
 def _compared(plan: EnginePlan) -> str:

@@ -54,9 +54,15 @@ def _progress(obj: Object) -> list[str]:
 
 
 def _curve(obj: Object) -> list[str]:
-    curve = (obj.get("status") or {}).get("curve")
-    if not curve:
-        return ["not measured: nobody knows yet what a slice of it carries"]
+    status = obj.get("status") or {}
+    told = [curve for curve in (status.get("curve"), *(status.get("curves") or [])) if curve]
+    if not told:
+        judged: Object = next((c for c in status.get("conditions") or [] if c.get("type") == "Measured"), {})
+        return [judged.get("message") or "not measured: nobody knows yet what a slice of it carries"]
+    return [line for curve in told for line in _points(curve)]
+
+
+def _points(curve: Object) -> list[str]:
     head = f"{curve['source'].lower()} on {curve['profile']} of {curve['product']} ({curve['smCount']} SMs)"
     points = sorted(curve["points"], key=lambda p: (p["endpoint"], p["batch"], p["instances"]))
     return [head] + [

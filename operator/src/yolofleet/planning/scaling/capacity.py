@@ -58,11 +58,11 @@ def kept(status: YoloDeploymentStatus, profile: str) -> Capacity | None:
 def settled(
     measured: Capacity | None, before: Capacity | None, seen: float | None, *, since: datetime | None, now: datetime
 ) -> Capacity | None:
-    """Return the capacity to plan with: measured, or seen; a seen one moves by 10 % or more, once a minute."""
-    if measured is not None:
+    """Return the capacity to plan with: measured, or seen, or estimated; a seen one moves by 10 %, once a minute."""
+    if measured is not None and measured.origin == "Measured":
         return measured
     if seen is None or seen < 1:
-        return before
+        return before if measured is None or (before is not None and before.origin == "Observed") else measured
     fresh = Capacity(float(round(seen)), "Observed")
     if before is None or before.origin != "Observed":
         return fresh

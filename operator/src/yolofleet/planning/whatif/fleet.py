@@ -11,6 +11,7 @@ from yolofleet.api.fleet import Fleet, FleetDeployment
 from yolofleet.api.migpool import Reserved
 from yolofleet.errors import Refused
 from yolofleet.planning.capabilities import Capability, Gpu, Unknown, gpu_of, resolve
+from yolofleet.planning.curves import Kind
 from yolofleet.planning.host_link import GB
 from yolofleet.planning.layouts.geometry import lattice_of
 from yolofleet.planning.layouts.overlay import GpuState
@@ -27,7 +28,7 @@ from yolofleet.planning.packing import (
     reserve,
     shares,
 )
-from yolofleet.planning.sizing import Ask, Kind, Sized, sized
+from yolofleet.planning.sizing import Ask, Sized, sized
 
 FIRST = 2**31
 """The priority of what a pool keeps free: above any PriorityClass."""

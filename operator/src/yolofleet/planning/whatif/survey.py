@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.snapshot import SnapshotDeployment, SnapshotFile, SnapshotNode, SnapshotPool
 from yolofleet.planning.capabilities import Capability, Gpu, gpu_of
-from yolofleet.planning.curves import Curves, home_of
+from yolofleet.planning.curves import Curves, Kind, home_of
 from yolofleet.planning.layouts.geometry import Lattice, lattice_of
 from yolofleet.planning.layouts.overlay import FOREIGN, GpuState
 from yolofleet.planning.layouts.spreading import Place
 from yolofleet.planning.packing import Need, Product, stocks
 from yolofleet.planning.scaling.replicas import planned_fps
-from yolofleet.planning.sizing import Ask, Kind, Rate, Sized, allowed, decodes_on_gpu, endpoint_of, rate_on, sized
+from yolofleet.planning.sizing import Ask, Rate, Sized, allowed, decodes_on_gpu, endpoint_of, rate_on, sized
 from yolofleet.planning.whatif.fleet import FIRST, links_of, reserves, useful
 from yolofleet.planning.whatif.seating import name_of, seats_of
 
@@ -64,7 +64,8 @@ def surveyed(snapshot: SnapshotFile) -> tuple[Survey, ...]:
 def curves_of(snapshot: SnapshotFile) -> Curves:
     """Return the engines' curves, by recipe."""
     return Curves(
-        (one.namespace, one.name or f"#{at:06}", one.recipe, one.curves) for at, one in enumerate(snapshot.engines)
+        (one.namespace, one.name or f"#{at:06}", one.recipe, one.curves, one.work)
+        for at, one in enumerate(snapshot.engines)
     )
 
 
@@ -167,7 +168,7 @@ def _sized(
 ) -> tuple[Sized, str]:
     """Return what a deployment still needs beside what it has on GPUs that stay, and what had to be assumed for it."""
     name, spec = name_of(one), one.spec
-    asked = ask_of(one, curves, links)
+    asked = ask_of(one, curves, links, tuple(kinds))
     found = sized(asked, kinds)
     told = {curve.product for curve in asked.curves} & {product for product, _ in kinds}
     least = max(spec.scaling.min_replicas, sum(group.replicas for group in one.groups))
@@ -192,7 +193,9 @@ def _sized(
     return Sized(Need(name, max(0.0, asked.demand_fps - here), rates), found.out), note
 
 
-def ask_of(one: SnapshotDeployment, curves: Curves, links: tuple[tuple[str, float], ...] = ()) -> Ask:
+def ask_of(
+    one: SnapshotDeployment, curves: Curves, links: tuple[tuple[str, float], ...] = (), kinds: Sequence[Kind] = ()
+) -> Ask:
     """Return a deployment as sizing sees it; the demand is declared, or seen, whichever the scaling mode says."""
     spec = one.spec
     return Ask(
@@ -204,7 +207,7 @@ def ask_of(one: SnapshotDeployment, curves: Curves, links: tuple[tuple[str, floa
         backend=spec.engine.backend,
         profiles=tuple(spec.placement.profiles),
         products=tuple(spec.placement.products),
-        curves=curves.at(home_of(one.namespace, spec)),
+        curves=curves.at(home_of(one.namespace, spec), kinds),
         links=links,
     )
 
