@@ -190,6 +190,16 @@ def test_a_pod_that_finds_no_node() -> None:
     assert pod({"conditions": [gated]}).unschedulable == ""
 
 
+def test_a_pod_has_a_slice_from_its_node_on_until_it_has_ended() -> None:
+    assert not pod({}).bound
+    assert bound({})
+    assert not bound({"phase": "Failed"})
+
+
+def bound(status: dict[str, Any]) -> bool:
+    return reading.pod(kept({"kind": "Pod", "metadata": META, "spec": {"nodeName": "n1"}, "status": status})).bound
+
+
 def test_a_pod_on_its_way_out() -> None:
     assert pod({}, deletionTimestamp="2026-01-01T00:00:00Z").terminating
 

@@ -10,7 +10,8 @@ from tests.planning.worlds import NOW, POLICY, PUBLISHED, deployment, engine, gr
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.planning.comparing import Comparison, Tally
-from yolofleet.planning.plan import DeploymentPlan, GroupPlan, plan
+from yolofleet.planning.groups import GroupPlan
+from yolofleet.planning.plan import DeploymentPlan, plan
 from yolofleet.planning.snapshot import DeploymentView, EngineView, GroupView, PodView
 from yolofleet.render.status import deployment_status
 

@@ -42,6 +42,8 @@ class Group(ApiModel):
     """Whether that figure was measured or estimated with the engine, or observed while replicas served."""
     tuning: Annotated[list[TuningStatus], as_map("endpoint", max_items=3)] | None = None
     """How Triton runs the models, by endpoint; absent: no curve says it, so one instance, any batch, no delay."""
+    overflow: bool | None = None
+    """Whether they are here because the slices of another profile had run out; absent: they are not."""
 
 
 class EndpointStatus(ApiModel):

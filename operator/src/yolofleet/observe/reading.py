@@ -37,6 +37,7 @@ from yolofleet.render.meta import (
     ENGINE_LABEL,
     IMAGE_ANNOTATION,
     INSTANCES_ANNOTATION,
+    OVERFLOW_ANNOTATION,
     PROFILE_ANNOTATION,
     PROFILE_LABEL,
     REPLACES_ANNOTATION,
@@ -158,6 +159,7 @@ def group(obj: Object) -> GroupView:
         surge=annotations.get(SURGE_ANNOTATION) == "true",
         refused=failures[0].get("message", "") if failures else "",
         image=annotations.get(IMAGE_ANNOTATION, ""),
+        overflow=annotations.get(OVERFLOW_ANNOTATION) == "true",
     )
 
 
@@ -188,6 +190,7 @@ def pod(obj: Object) -> PodView:
         unborn=conditions.get("Ready", {}).get("status") != "True" and not _started(status),
         canary=is_canary(obj),
         instances=_instances(meta),
+        bound=bool((obj.get("spec") or {}).get("nodeName")) and status.get("phase") not in ENDED,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from yolofleet.observe.triton import LEAST_SUMMARISED, Counters, began_anew
 from yolofleet.planning.comparing import Comparison, Tally
+from yolofleet.planning.profiles import slug
 from yolofleet.planning.snapshot import DeploymentView, PodView
 
 Name = tuple[str, str]
@@ -62,9 +63,13 @@ class Trials:
 
 
 def _serving(view: DeploymentView) -> Iterable[PodView]:
-    """Return the pods that are compared: those of the canary that serve what it is for by now, and all others."""
+    """Return the pods that are compared: those of the canary that serve what it is for by now, and all others.
+
+    Those on slices of another kind are faster or slower for that alone.
+    """
     new = view.canary.engine if view.canary is not None else ""
-    ready = (pod for pod in view.pods if pod.ip and pod.ready and not pod.terminating)
+    elsewhere = {slug(group.profile) for group in view.groups if group.overflow}
+    ready = (pod for pod in view.pods if pod.ip and pod.ready and not pod.terminating and pod.profile not in elsewhere)
     return (pod for pod in ready if not pod.canary or pod.engine == new)
 
 

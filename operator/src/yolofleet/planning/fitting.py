@@ -141,6 +141,8 @@ class Candidate:
     serving: bool
     holds: int = 0
     guess: str = ""
+    each: float = 0.0
+    free: int = 0
 
     @property
     def profile(self) -> str:
@@ -160,6 +162,8 @@ class Fit:
 
     candidate: Candidate
     why: str
+    others: tuple[Candidate, ...] = ()
+    """Kinds of which a slice carries at least as much, the cheapest first."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ def fit(
     if not found:
         told = "; ".join(f"{profile}: {why}" for profile, why in out.items())
         return NoFit(told) if set(out.values()) != {NO_CURVE} else NoFit()
-    running = {group.profile for group in view.groups}
+    running = {group.profile for group in view.groups if not group.overflow}
     unknown = [profile for profile in running if out.get(profile) == NO_CURVE]
     if doubtful := [profile for profile in running & out.keys() if _guessed(ask, lots, profile)]:
         return NoFit(f"{doubtful[0]}: {out[doubtful[0]]}, by an estimate, which alone moves nothing that serves")
@@ -188,7 +192,39 @@ def fit(
     taken = _kept(view, found, best) or best
     if not taken.serving and (unknown or (taken.lacking and running & out.keys())):
         return NoFit()  # nobody knows that it is worse, or its successor would have to wait for slices
-    return Fit(taken, _why(view, taken, found, out))
+    return Fit(taken, _why(view, taken, found, out), _as_good(taken, found))
+
+
+def _as_good(taken: Candidate, found: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Return who may help out: one kind of slice by profile, as a Deployment is for one profile.
+
+    An estimate counts with its lower edge: against one nothing is known to carry as much but what is estimated alike.
+    """
+    able = sorted(
+        (
+            one
+            for one in found
+            if one.profile != taken.profile and one.fps >= taken.fps and (one.guess or not taken.guess)
+        ),
+        key=lambda one: (round(one.each, 6), size_of(one.profile), tuple(lot.product for lot in one.lots)),
+    )
+    first: dict[str, Candidate] = {}
+    for one in able:
+        first.setdefault(one.profile, one)
+    return tuple(first.values())
+
+
+def _helped(view: DeploymentView, now: Candidate, found: Sequence[Candidate]) -> Candidate:
+    """Return a kind with what others carry and cost that help out where its own slices have run out."""
+    for other in _as_good(now, found) if now.lacking else ():
+        help_ = min(now.lacking, other.free + _holds(view, other.profile))
+        now = replace(
+            now,
+            lacking=now.lacking - help_,
+            unserved=max(0.0, now.unserved - help_ * now.fps),
+            cost=now.cost + help_ * (other.each - now.each),
+        )
+    return now
 
 
 def _guessed(ask: Ask, lots: Sequence[Lot], profile: str) -> bool:
@@ -202,11 +238,12 @@ def _kept(view: DeploymentView, found: Sequence[Candidate], best: Candidate) -> 
     now = min((one for one in found if one.serving), key=lambda one: one.rank, default=None)
     if now is None or best is now or best.lacking or now.guess or best.guess:
         return now  # an estimate finds a place for what is new; it moves nothing that serves
-    if now.unserved > 0 and best.unserved <= CLEARLY * now.unserved:
+    helped = _helped(view, now, found)
+    if helped.unserved > 0 and best.unserved <= CLEARLY * helped.unserved:
         return None
     # Demand that is only seen goes up and down by the hour: that alone moves nothing.
     declared = view.spec.demand is not None and view.spec.scaling.mode != "Observed"
-    cheaper = best.unserved <= now.unserved and best.cost <= CLEARLY * now.cost
+    cheaper = best.unserved <= helped.unserved and best.cost <= CLEARLY * helped.cost
     return None if declared and cheaper else now
 
 
@@ -251,10 +288,12 @@ def _candidate(
     profile = lots[0].profile
     serving = _runs(view, lots)
     holds = _holds(view, profile) if serving else 0
-    free = sum(room.free(lot) for lot in lots) + holds
+    unheld = sum(room.free(lot) for lot in lots)
+    free = unheld + holds
     each = max(share_of(lot.product, profile) * costs.get(lot.product, 1.0) for lot in lots)
     unserved = max(0.0, demand - min(count, free) * fps)
-    return Candidate(lots, fps, count, count * each, unserved, max(0, count - free), serving, holds)
+    lacking = max(0, count - free)
+    return Candidate(lots, fps, count, count * each, unserved, lacking, serving, holds, each=each, free=unheld)
 
 
 def _runs(view: DeploymentView, lots: Sequence[Lot]) -> bool:
@@ -262,7 +301,7 @@ def _runs(view: DeploymentView, lots: Sequence[Lot]) -> bool:
     profile = lots[0].profile
     products = {group.product for group in view.status.groups if group.profile == profile and group.product}
     here = not products or any(lot.product in products for lot in lots)
-    return here and any(group.profile == profile for group in view.groups)
+    return here and any(group.profile == profile and not group.overflow for group in view.groups)
 
 
 def _holds(view: DeploymentView, profile: str) -> int:

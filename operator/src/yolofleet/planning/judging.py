@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from yolofleet.api.conditions import Reason, Status
 from yolofleet.api.rollout import RolloutStatus
 from yolofleet.planning.engines import Verdict
 from yolofleet.planning.failing import failing, in_words
+from yolofleet.planning.mixing import Mix
 from yolofleet.planning.placing import Choice, NoChoice
 from yolofleet.planning.scaling.replicas import QUEUE_SHARE, Desired
 from yolofleet.planning.snapshot import DeploymentView, GroupView, PodView
@@ -61,15 +62,18 @@ def judge(
     wanted: Desired,
     engine_name: str | None,
     rollout: RolloutStatus | None = None,
+    mix: Mix | None = None,
 ) -> Judgement:
     """Judge one deployment as it stands."""
+    mix = mix or Mix(wanted.replicas)
+    own = replace(wanted, replicas=mix.own)
     return Judgement(
         ready=_ready(view, wanted),
         engine_ready=Judged("True" if engine.ok else "False", engine.reason, engine.message),
-        placed=_placed(view, choice, engine, wanted),
+        placed=_placed(view, choice, engine, wanted, mix),
         objective_met=objective_met(view),
-        progressing=_of_rollout(view, choice, wanted, rollout)
-        or _progressing(view, choice, engine, wanted, engine_name),
+        progressing=_of_rollout(view, choice, own, rollout)
+        or _helping(view, _progressing(view, choice, engine, own, engine_name), own, mix),
         scaling_active=_scaling_active(view, wanted),
     )
 
@@ -134,16 +138,17 @@ def _ready(view: DeploymentView, wanted: Desired) -> Judged:
     return Judged("True", Reason.SERVING, f"{ready} of {wanted.replicas} replicas are ready")
 
 
-def _placed(view: DeploymentView, choice: Choice | NoChoice, engine: Verdict, wanted: Desired) -> Judged:
+def _placed(view: DeploymentView, choice: Choice | NoChoice, engine: Verdict, wanted: Desired, mix: Mix) -> Judged:
     if isinstance(choice, NoChoice):
         return Judged("False", choice.reason, choice.message)
     if refused := _refused(view):
         return refused
     if waiting := [pod for pod in view.pods if pod.unschedulable and not pod.terminating]:
-        return Judged("False", Reason.NO_ROOM, _no_room(waiting, choice, wanted))
+        told = f"; {mix.why}" if mix.why else ""
+        return Judged("False", Reason.NO_ROOM, f"{_no_room(waiting, choice, wanted)}{told}")
     if not view.groups and not engine.ok:
         return Judged("False", Reason.WAITING_FOR_ENGINE, f"{choice.why}; the engine comes first")
-    return Judged("True", Reason.PLACED, choice.why)
+    return Judged("True", Reason.PLACED, f"{choice.why}; {mix.why}" if mix.why else choice.why)
 
 
 def _refused(view: DeploymentView) -> Judged | None:
@@ -198,6 +203,22 @@ def _progressing(
     if group.profile != choice.profile or (engine_name and group.engine != engine_name) or not engine.ok:
         return _replacing(group, choice, engine)
     return _rollout(view, group, wanted)
+
+
+def _helping(view: DeploymentView, judged: Judged, wanted: Desired, mix: Mix) -> Judged:
+    """Judge the Deployments on other slices, too, once the own one stands still."""
+    if judged.reason != Reason.STABLE:
+        return judged
+    told = [judged.message]
+    for part in mix.parts:
+        group = next((group for group in view.groups if group.profile == part.choice.profile), None)
+        if group is None:
+            return Judged("True", Reason.SCALING, f"0 → {part.replicas} replicas: {mix.why}")
+        theirs = _rollout(view, group, replace(wanted, replicas=part.replicas, message=mix.why))
+        if theirs.reason != Reason.STABLE:
+            return theirs
+        told.append(f"{group.ready_replicas} on {group.profile}")
+    return Judged(judged.status, judged.reason, ", ".join(told))
 
 
 def _stopping(view: DeploymentView) -> Judged:

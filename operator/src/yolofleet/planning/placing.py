@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from yolofleet.api.conditions import Reason
@@ -28,6 +28,26 @@ class Choice:
     nodes: tuple[str, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     products: tuple[str, ...] = ()
+    free: int = 0
+    alternatives: tuple[Alternative, ...] = ()
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Slices of another profile that carry at least as much each; `dearer` than the chosen ones, by share and price."""
+
+    lots: tuple[Lot, ...]
+    dearer: bool
+
+    @property
+    def profile(self) -> str:
+        """Return the profile."""
+        return self.lots[0].profile
+
+    def choice(self, own: Choice) -> Choice:
+        """Return them as a choice, beside the one that they help out."""
+        alike = [offer for lot in self.lots for offer in lot.offers]
+        return _chosen(alike[0], alike, own.node_selector, f"as no {own.profile} is free")
 
 
 @dataclass(frozen=True)
@@ -100,7 +120,7 @@ def choose(
     allowed = [offer for offer in stall.offers if _allowed(offer, spec.profiles, spec.products)]
     if not allowed:
         return NoChoice(Reason.NO_MATCHING_PROFILE, _nothing(spec.profiles, spec.products, stall.offers))
-    current = {group.profile for group in deployment.groups}
+    current = {group.profile for group in deployment.groups if not group.overflow}
     products = {group.profile: group.product for group in deployment.status.groups if group.product}
     first = min(allowed, key=lambda o: (o.profile not in current, o.product != products.get(o.profile, o.product)))
     # A TensorRT engine runs on the product that it was built for; ONNX runs on any.
@@ -108,7 +128,7 @@ def choose(
     alike = [o for o in allowed if (o.profile, o.resource) == (first.profile, first.resource)]
     alike = [o for o in alike if o.product == first.product] if exact else alike
     why = "already serving on it" if first.profile in current else "the smallest profile that is offered and allowed"
-    return _chosen(first, alike, stall, f"{why}; by its curves none serves: {found}" if found else why)
+    return _chosen(first, alike, stall.node_selector, f"{why}; by its curves none serves: {found}" if found else why)
 
 
 def _by_curves(deployment: DeploymentView, stall: Stall, worths: Worths, room: Room) -> Choice | str:
@@ -121,10 +141,11 @@ def _by_curves(deployment: DeploymentView, stall: Stall, worths: Worths, room: R
     if isinstance(found, NoFit):
         return found.why
     taken = found.candidate
+    others = tuple(Alternative(one.lots, round(one.each - taken.each, 6) > 0) for one in found.others)
     if not deployment.spec.suspend:
         room.take(taken.lots, taken.count - (taken.holds if taken.serving else 0))
     alike = [offer for lot in taken.lots for offer in lot.offers]
-    return _chosen(alike[0], alike, stall, found.why)
+    return replace(_chosen(alike[0], alike, stall.node_selector, found.why), free=taken.free, alternatives=others)
 
 
 def _allowed(offer: Offer | Lot, profiles: list[str], products: list[str]) -> bool:
@@ -132,13 +153,13 @@ def _allowed(offer: Offer | Lot, profiles: list[str], products: list[str]) -> bo
     return profile_fits and (not products or offer.product in products)
 
 
-def _chosen(first: Offer, alike: list[Offer], stall: Stall, why: str) -> Choice:
+def _chosen(first: Offer, alike: list[Offer], node_selector: tuple[tuple[str, str], ...], why: str) -> Choice:
     return Choice(
         profile=first.profile,
         resource=first.resource,
         product=first.product or "",
         product_labels=tuple(sorted({offer.product_label for offer in alike if offer.product_label})),
-        node_selector=stall.node_selector,
+        node_selector=node_selector,
         offered=sum(offer.allocatable for offer in alike),
         why=f"{first.profile}: {why}",  # no counts: each node that comes or goes would change every status
         nodes=tuple(sorted({offer.node for offer in alike})),

@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.recipe import Endpoint, Target
-from yolofleet.api.tuning import Tuned
 from yolofleet.planning import mending
-from yolofleet.planning.accuracy import judged
 from yolofleet.planning.build_slices import Shelf, shelf_of
 from yolofleet.planning.building import EnginePlan, on_slice, step
-from yolofleet.planning.comparing import Outcome
 from yolofleet.planning.curves import recipe_id, told_by
 from yolofleet.planning.engines import Verdict, Wish, served_endpoints, target_of, unsupported, verdict, wish
 from yolofleet.planning.fitting import Room, Worths
+from yolofleet.planning.groups import GroupPlan, groups_of, rollout_of
 from yolofleet.planning.judging import Judgement, judge
+from yolofleet.planning.mixing import Mix, mixed
 from yolofleet.planning.placing import Choice, Market, NoChoice, choose, kinds_of, market
 from yolofleet.planning.pools import PoolPlan, pool_plans
-from yolofleet.planning.profiles import slug
-from yolofleet.planning.rollout import ENDED, Revision, RolloutPlan, Scene
-from yolofleet.planning.rollout import step as step_rollout
+from yolofleet.planning.rollout import ENDED, RolloutPlan
 from yolofleet.planning.scaling.capacity import Capacity
 from yolofleet.planning.scaling.replicas import Desired, decide, floor_of
-from yolofleet.planning.snapshot import DeploymentView, EngineView, GroupView, Owner, PoolView, Snapshot
+from yolofleet.planning.snapshot import DeploymentView, GroupView, Owner, PoolView, Snapshot
 from yolofleet.planning.tuning import Tunings
 
 DEFAULT_CONCURRENT_BUILDS = 4
-LOAD_SLACK_S = 60
-"""What a pod may take beside loading its model."""
-
-
-@dataclass(frozen=True)
-class GroupPlan:
-    """A Deployment as it should be: `engine` and `image` ("": the spec's) may be older than what is wanted.
-
-    `tuning` is how Triton runs its models, as far as curves say it.
-    """
-
-    choice: Choice
-    replicas: int
-    engine: EngineView
-    surge: bool
-    image: str = ""
-    canary: bool = False
-    tuning: tuple[Tuned, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +44,12 @@ class DeploymentPlan:
     measured: Capacity | None = None
     endpoints: tuple[Endpoint, ...] = ()
     rollout: RolloutPlan | None = None
+    mix: Mix = field(default_factory=lambda: Mix(0))
+
+    @property
+    def wishes(self) -> tuple[Wish, ...]:
+        """Return the engines that it wants: for its own kind of slices, and for those that help out."""
+        return ((self.wish,) if self.wish else ()) + self.mix.wishes
 
     @property
     def gone(self) -> tuple[GroupView, ...]:
@@ -129,20 +114,22 @@ def plan_deployment(
     wanted = decide(view, profile=profile, measured=measured, now=snapshot.taken_at, stale_s=snapshot.policy.stale_s)
     state = verdict(engine, name=asked.name) if isinstance(asked, Wish) else asked
     running = _less_lent(view, wanted, snapshot)
-    rollout = _rollout(view, choice, running, asked, state, snapshot)
+    mix = mixed(view, choice, running, asked, snapshot, worths, room)
+    rollout = rollout_of(view, choice, mix, asked, state, snapshot)
     ready = engine if state.ok else None
-    groups, kept = _groups(view, choice, running, ready, rollout, snapshot)
+    groups, kept = groups_of(view, choice, mix, ready, rollout, snapshot)
     judgement = judge(
         view,
         choice=choice,
         engine=state,
         wanted=running,
+        mix=mix,
         engine_name=getattr(asked, "name", None),
         rollout=rollout.status if rollout else None,
     )
     return DeploymentPlan(
         view=view,
-        desired=wanted,
+        desired=mix.remembered(wanted),
         wish=asked if isinstance(asked, Wish) else None,
         groups=tuple(_tuned(view, group, worths.tunings) for group in groups),
         kept=kept,
@@ -151,6 +138,7 @@ def plan_deployment(
         measured=measured,
         endpoints=served_endpoints(view, snapshot.engines),
         rollout=rollout,
+        mix=mix,
     )
 
 
@@ -189,113 +177,6 @@ def _asked(view: DeploymentView, choice: Choice | NoChoice, snapshot: Snapshot) 
     return wish(view.spec, builder=snapshot.policy.builder, target=target)
 
 
-def _rollout(
-    view: DeploymentView,
-    choice: Choice | NoChoice,
-    wanted: Desired,
-    asked: Wish | Verdict,
-    state: Verdict,
-    snapshot: Snapshot,
-) -> RolloutPlan | None:
-    """Return the next step of what serves on the chosen profile; None where nothing serves there."""
-    if isinstance(choice, NoChoice) or isinstance(asked, Verdict) or view.spec.suspend:
-        return None
-    stable = next((group for group in view.groups if group.profile == choice.profile), None)
-    serving = snapshot.engines.get((view.namespace, stable.engine)) if stable is not None else None
-    if stable is None or serving is None or serving.artifact is None:
-        return None  # what serves cannot be made anew: nothing to go back to
-    return step_rollout(
-        Scene(
-            view=view,
-            stable=stable,
-            wanted=Revision(asked.name, view.spec.serving.image or snapshot.policy.image),
-            ready=state.ok,
-            waiting=state.message,
-            replicas=wanted.replicas,
-            spare=_spare(choice, snapshot),
-            now=snapshot.taken_at,
-            patience_s=snapshot.policy.load_s + LOAD_SLACK_S,
-            accuracy=_accuracy(view, serving, snapshot.engines.get((view.namespace, asked.name))),
-        )
-    )
-
-
-def _accuracy(view: DeploymentView, serving: EngineView, engine: EngineView | None) -> Outcome | None:
-    """Return how the wanted engine's figures compare with those of the one that serves; None: it is that one."""
-    if engine is None or engine.name == serving.name:
-        return None
-    return judged(view.spec.engine.accuracy_gate, old=serving.status.gate, new=engine.status.gate)
-
-
-def _groups(
-    view: DeploymentView,
-    choice: Choice | NoChoice,
-    wanted: Desired,
-    ready: EngineView | None,
-    rollout: RolloutPlan | None,
-    snapshot: Snapshot,
-) -> tuple[tuple[GroupPlan, ...], tuple[str, ...]]:
-    """Return the groups to render, and the names of those that stay as they are."""
-    if view.spec.suspend:
-        return (), ()
-    if isinstance(choice, NoChoice):
-        return (), tuple(group.name for group in view.all_groups)
-    current = next((group for group in view.groups if group.profile == choice.profile), None)
-    others = tuple(group.name for group in view.groups if group.profile != choice.profile)
-    if rollout is not None and current is not None:
-        made = _of_rollout(view, choice, current, rollout, ready, snapshot)
-    elif ready is not None:
-        made = (GroupPlan(choice, wanted.replicas, ready, _surges(view, current, ready.name, choice, snapshot)),)
-    else:
-        serving = snapshot.engines.get((view.namespace, current.engine)) if current else None
-        # A pod that started now would find nothing in the store.
-        if serving is None or serving.artifact is None or current is None:
-            return (), tuple(group.name for group in view.all_groups)
-        surge = _surges(view, current, serving.name, choice, snapshot)
-        made = (GroupPlan(choice, wanted.replicas, serving, surge, current.image),)
-    successor_serves = current is not None and current.ready_replicas >= max(1, min(wanted.replicas, current.replicas))
-    return made, (() if successor_serves else others)
-
-
-def _of_rollout(
-    view: DeploymentView,
-    choice: Choice,
-    current: GroupView,
-    rollout: RolloutPlan,
-    ready: EngineView | None,
-    snapshot: Snapshot,
-) -> tuple[GroupPlan, ...]:
-    """Return the stable Deployment of a rollout, and its canary where there is one."""
-    told = rollout.serving
-    # What was there before may be gone by now: then what serves goes on.
-    before = snapshot.engines.get((view.namespace, told.engine))
-    serving = snapshot.engines[view.namespace, current.engine]
-    engine = before if before is not None and before.artifact is not None else serving
-    surge = _surges(view, current, engine.name, choice, snapshot)
-    stable = GroupPlan(choice, rollout.stable, engine, surge, told.image)
-    if not rollout.canary or ready is None:
-        return (stable,)
-    image = rollout.status.image if rollout.status else ""
-    return stable, GroupPlan(choice, rollout.canary, ready, rollout.surge, image, canary=True)
-
-
-def _surges(view: DeploymentView, current: GroupView | None, engine: str, choice: Choice, snapshot: Snapshot) -> bool:
-    """Tell whether new replicas come before old ones go; decided when an engine comes, taken back if it hangs."""
-    if view.spec.rollout.strategy != "Auto":
-        return view.spec.rollout.strategy == "Surge"
-    if current is None or current.engine != engine:
-        return _spare(choice, snapshot)
-    waiting = [pod for pod in view.pods if pod.unschedulable and not pod.terminating and not pod.canary]
-    hangs = any(pod.profile == slug(choice.profile) for pod in waiting)
-    return current.surge and not hangs
-
-
-def _spare(choice: Choice, snapshot: Snapshot) -> bool:
-    """Tell whether a replica more than now fits, beside other people's pods as far as they are seen."""
-    at = [(node, choice.resource) for node in choice.nodes]
-    return sum(snapshot.devices_used.get(n, 0) + snapshot.devices_foreign.get(n, 0) for n in at) < choice.offered
-
-
 def plan_owners(deployments: tuple[DeploymentPlan, ...], snapshot: Snapshot) -> tuple[EngineOwners, ...]:
     """Return which engines should exist for whom, as far as these deployments change it."""
     wanted: dict[tuple[str, str], tuple[Wish, dict[str, Owner]]] = {}
@@ -311,9 +192,10 @@ def plan_owners(deployments: tuple[DeploymentPlan, ...], snapshot: Snapshot) -> 
             owners.pop(me.uid, None)
             if engine.name in in_use:
                 owners[me.uid] = me
-        if planned.wish and (view.namespace, planned.wish.name) not in snapshot.engines:
-            key = (view.namespace, planned.wish.name)
-            _, owners = wanted.setdefault(key, (planned.wish, {}))
+        missing = {w.name: w for w in planned.wishes if (view.namespace, w.name) not in snapshot.engines}
+        for wished in missing.values():
+            key = (view.namespace, wished.name)
+            _, owners = wanted.setdefault(key, (wished, {}))
             askers.setdefault(key, []).append(view.name)
             owners[me.uid] = me
     return tuple(
@@ -332,7 +214,7 @@ def _touched(view: DeploymentView, in_use: set[str], snapshot: Snapshot) -> list
 
 def _in_use(planned: DeploymentPlan, snapshot: Snapshot) -> set[str]:
     view = planned.view
-    wished = {planned.wish.name} if planned.wish else set()
+    wished = {one.name for one in planned.wishes}
     serving = {group.engine for group in view.all_groups if group.engine}
     pods = {pod.engine for pod in view.pods if pod.engine}
     status = planned.rollout.status if planned.rollout else None

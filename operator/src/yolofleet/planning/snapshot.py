@@ -144,7 +144,7 @@ class PodView:
     """A serving pod: ready, or why not; `start_s` is what it took from its making until it served.
 
     `unborn`: it never served yet, so no load can be hidden in it. `canary`: it proves a new revision. `instances` of a
-    model share its load: only when all of them work is it busy.
+    model share its load: only when all of them work is it busy. `bound`: it has a node, and so a slice.
     """
 
     name: str
@@ -162,11 +162,15 @@ class PodView:
     unborn: bool = False
     canary: bool = False
     instances: int = 1
+    bound: bool = True
 
 
 @dataclass(frozen=True)
 class GroupView:
-    """A Deployment that serves one YoloDeployment on one profile; `template_hash` tells its pods' look."""
+    """A Deployment that serves one YoloDeployment on one profile; `template_hash` tells its pods' look.
+
+    `overflow`: it is there because slices of another profile had run out.
+    """
 
     name: str
     uid: str
@@ -182,6 +186,7 @@ class GroupView:
     surge: bool
     refused: str = ""
     image: str = ""
+    overflow: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,8 +231,10 @@ class DeploymentView:
     @property
     def standing(self) -> int:
         """Return how many replicas were decided on last, as the Deployments say: a canary's surge is none of them."""
-        most = max((group.replicas for group in self.groups), default=0)
-        return most + (self.canary.replicas - self.canary.surge if self.canary and self.canary.replicas else 0)
+        most = max((group.replicas for group in self.groups if not group.overflow), default=0)
+        elsewhere = sum(group.replicas for group in self.groups if group.overflow)
+        proving = self.canary.replicas - self.canary.surge if self.canary and self.canary.replicas else 0
+        return most + elsewhere + proving
 
 
 @dataclass(frozen=True)

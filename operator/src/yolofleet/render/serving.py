@@ -9,8 +9,9 @@ from typing import Any
 from yolofleet.api.build import MODELS_PATH, SERVE_ENV, STORE_PATH, ServeRequest
 from yolofleet.api.store import CREDENTIAL_PATH, STORE_ENV
 from yolofleet.api.yolodeployment import Serving
+from yolofleet.planning.groups import GroupPlan
 from yolofleet.planning.placing import Choice
-from yolofleet.planning.plan import DeploymentPlan, GroupPlan
+from yolofleet.planning.plan import DeploymentPlan
 from yolofleet.planning.profiles import slug
 from yolofleet.planning.snapshot import DeploymentView
 from yolofleet.render.meta import (
@@ -20,6 +21,7 @@ from yolofleet.render.meta import (
     ENGINE_LABEL,
     IMAGE_ANNOTATION,
     INSTANCES_ANNOTATION,
+    OVERFLOW_ANNOTATION,
     POD_SECURITY,
     PROFILE_ANNOTATION,
     PROFILE_LABEL,
@@ -64,7 +66,7 @@ def deployment(view: DeploymentView, group: GroupPlan, settings: Settings) -> Ob
         IMAGE_ANNOTATION: template["spec"]["containers"][0]["image"],
         SURGE_ANNOTATION: str(group.surge).lower(),
         TEMPLATE_ANNOTATION: digest(template),
-    }
+    } | ({OVERFLOW_ANNOTATION: "true"} if group.overflow else {})
     # A canary that is given another revision in the middle has no replica to spare.
     rolling = (
         {"maxSurge": 1, "maxUnavailable": 0}

@@ -23,8 +23,9 @@ from yolofleet.api.yoloengine import YoloEngine, YoloEngineStatus
 from yolofleet.planning.building import EnginePlan
 from yolofleet.planning.curves import told_by
 from yolofleet.planning.estimating import may_be_estimated
+from yolofleet.planning.groups import GroupPlan
 from yolofleet.planning.judging import Judged
-from yolofleet.planning.plan import DeploymentPlan, GroupPlan
+from yolofleet.planning.plan import DeploymentPlan
 from yolofleet.planning.pools import PoolPlan
 from yolofleet.planning.scaling.capacity import kept
 from yolofleet.planning.snapshot import UnreadableView
@@ -135,6 +136,7 @@ def _summary(plan: DeploymentPlan) -> Summary:
 def _groups(plan: DeploymentPlan) -> list[Group]:
     products = {group.choice.profile: group.choice.product for group in plan.groups}
     known = {plan.profile: plan.desired.capacity} if plan.desired.capacity else {}
+    known |= {part.choice.profile: part.capacity for part in plan.mix.parts if part.capacity is not None}
     before = {group.profile: kept(plan.view.status, group.profile) for group in plan.view.groups}
     worth = before | known
     tuned = {group.profile: group.tuning for group in plan.view.status.groups} | {
@@ -150,6 +152,7 @@ def _groups(plan: DeploymentPlan) -> list[Group]:
             frames_per_second_per_replica=round(carries.fps) if (carries := worth[group.profile]) else None,
             curve=carries.origin if carries else None,
             tuning=tuned.get(group.profile),
+            overflow=group.overflow or None,
         )
         for group in sorted(plan.view.groups, key=lambda g: g.profile)
     ]

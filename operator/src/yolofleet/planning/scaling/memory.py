@@ -46,6 +46,18 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Slices:
+    """What was seen of slices: by profile, since when pods find none though some seem free, and until when it is full.
+
+    `roomy_since`: since when the own kind has room for who is elsewhere.
+    """
+
+    doubted: tuple[tuple[str, datetime], ...] = ()
+    full: tuple[tuple[str, datetime], ...] = ()
+    roomy_since: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Memory:
     """The need that stands, unbounded by the spec, and the claims of lower ones."""
 
@@ -55,6 +67,7 @@ class Memory:
     shown: Shown | None = None
     forecast: Forecast | None = None
     correction: Correction = field(default_factory=Correction)
+    slices: Slices = field(default_factory=Slices)
 
 
 def recalled(status: YoloDeploymentStatus) -> Shown | None:

@@ -69,7 +69,7 @@ def _told(planned: DeploymentPlan) -> Foretold:
     short = placed.message if placed.reason in SHORT else ""
     if not short and wanted.reason == Reason.AT_MAX_REPLICAS:
         short = wanted.message
-    then = now if placed.reason in SHORT else (((planned.profile, wanted.replicas),) if wanted.replicas else ())
+    then = now if placed.reason in SHORT else tuple(sorted(planned.mix.by_profile(planned.profile).items()))
     product = next((group.product for group in view.status.groups if group.profile == planned.profile), "")
     why = "spec.suspend is true" if view.spec.suspend else placed.message
     return Foretold(f"{view.namespace}/{view.name}", wanted.figures.planned, now, then, product, why, short)
@@ -210,6 +210,7 @@ def _deployment(one: SnapshotDeployment, pods: tuple[PodView, ...]) -> Deploymen
             total_replicas=group.replicas,
             settled=True,
             surge=True,
+            overflow=bool(group.overflow),
         )
         for group in one.groups
     )
