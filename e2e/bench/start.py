@@ -62,7 +62,7 @@ def first_answer(fleet: Fleet, size: int) -> float:
     """Return the moment of the first answered frame; asks all the time, each time on a connection of its own."""
     frame = InferInput("images", [1, 3, size, size], "FP32")
     frame.set_data_from_numpy(np.zeros((1, 3, size, size), np.float32))
-    wait_for("the Service", lambda: fleet.items("svc", f"yolofleet.dev/deployment={NAME}"), interval_s=PERIOD_S)
+    wait_for("the Service", lambda: _service_stands(fleet), interval_s=PERIOD_S)
     deadline = time.monotonic() + 120
     with fleet.cluster.forward(f"{NAME}.{fleet.namespace}", 8001) as port:
         while True:
@@ -77,6 +77,13 @@ def first_answer(fleet: Fleet, size: int) -> float:
             finally:
                 client.close()
             time.sleep(PERIOD_S)
+
+
+def _service_stands(fleet: Fleet) -> bool:
+    """Whether this start's Service is there: that of the one before had another address, and may not be gone yet."""
+    uid = fleet.get("ydep", NAME)["metadata"]["uid"]
+    services = fleet.items("svc", f"yolofleet.dev/deployment={NAME}")
+    return any(owner["uid"] == uid for one in services for owner in one["metadata"].get("ownerReferences", []))
 
 
 def moments(seen: Seen) -> dict[str, float]:

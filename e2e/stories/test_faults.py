@@ -81,6 +81,29 @@ def test_a_build_pod_killed_in_mid_write_leaves_nothing_half_made(fleet: Fleet) 
     assert_undisturbed(fleet, attempts=2)
 
 
+@pytest.mark.slow  # in every CI one is killed in mid-write
+@pytest.mark.parametrize(
+    ("container", "stages"),
+    [("fetch", ()), ("convert", ("Export",)), ("convert", ("Compare",)), ("publish", ())],
+    ids=["fetch", "export", "compare", "publish"],
+)
+def test_a_build_whose_container_is_killed_completes_at_the_next_try(
+    fleet: Fleet, container: str, stages: tuple[str, ...]
+) -> None:
+    """The condition names the container that ended; nothing half-made is left, and the second attempt serves."""
+    fleet.deploy("gate", engine=TINY)
+
+    def killed() -> bool:
+        return (not stages or stage(fleet) in stages) and fleet.cluster.faults.crash(container)
+
+    wait_for(f"{container} to be killed", killed, timeout_s=60, interval_s=0.02)
+    told = fleet.wait_condition("gate", "EngineReady", "False", reason="BuildFailed")["message"]
+    assert f"the build's container {container} ended" in told
+    assert "attempt 1" in told
+    fleet.wait_serving("gate")
+    assert_undisturbed(fleet, attempts=2)
+
+
 @pytest.mark.slow  # in every CI the shorter whole life takes the API server away twice
 def test_the_api_server_restarts(fleet: Fleet) -> None:
     """Away in the middle of a build and again while serving: nothing is lost, nothing is scaled down."""

@@ -1,8 +1,9 @@
 """A real Prometheus sees operator, Triton and GPUs: dashboards have data, alerts fire in planted faults, labels join.
 
 Ranges of the chart's rules are divided by 30 and their `for` by 100 (`e2e.prometheus_pod.scaled`), for scrapes every
-two seconds. Three alerts are left to promtool (tests/monitoring), since nothing here can plant their fault without
-changing the operator: YolofleetPassesFailing (a bug), YolofleetPassesStopped (a pass that hangs), YolofleetWatchSilent.
+two seconds. Four alerts are left to promtool (tests/monitoring), three since nothing here can plant their fault without
+changing the operator: YolofleetPassesFailing (a bug), YolofleetPassesStopped (a pass that hangs), YolofleetWatchSilent;
+and YolofleetEngineDamaged, whose counter test_s3_store.py sees.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ from e2e.waiting import wait_for
 SLICE = "nvidia.com/mig-1g.10gb"
 SLICES = 4
 Fault = Callable[[BareCluster, Fleet], None]
-ONLY_BY_PROMTOOL = {"YolofleetPassesFailing", "YolofleetPassesStopped", "YolofleetWatchSilent"}
+ONLY_BY_PROMTOOL = {
+    *("YolofleetPassesFailing", "YolofleetPassesStopped", "YolofleetWatchSilent"),
+    "YolofleetEngineDamaged",
+}
 SETTINGS = (
     *("monitoring.rules.enabled=true", "monitoring.dashboards.enabled=true", "dcgm.enabled=true"),
     *("operator.resyncSeconds=5", "scaling.scrapeSeconds=1", "scaling.staleSeconds=3"),

@@ -132,6 +132,9 @@ def test_an_engine_that_is_damaged_in_the_store_is_mended_without_a_hand(on_s3: 
     engine = fleet.get("yeng", name)
     assert (engine["status"]["damage"]["repairs"], engine["status"]["attempts"]) == (1, 2)
     assert "EngineDamaged" in [event["reason"] for event in fleet.items("events")]
+    page = f"/api/v1/namespaces/{SYSTEM}/services/yolofleet-metrics:http/proxy/metrics"
+    counted = f'yolofleet_damaged_engines_total{{namespace="{fleet.namespace}"}} 1.0'
+    assert counted in fleet.kubectl("get", "--raw", page)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
 
 from model_repo_builder import bucket_shelf, command
 from model_repo_builder.__main__ import assemble_model
@@ -199,6 +200,8 @@ async def test_an_engine_that_a_pod_finds_damaged_is_built_anew_by_itself(server
     engine = only(server, "YoloEngine")
     assert conditions(engine)["Ready"] == ("True", "Published")
     assert engine["status"]["damage"]["repairs"] == 1
+    metrics = generate_latest(fleet._metrics.registry).decode()
+    assert 'yolofleet_damaged_engines_total{namespace="cams"} 1.0' in metrics, "however many passes saw it"
     assert await assembled(server, tmp_path) == ""
 
 

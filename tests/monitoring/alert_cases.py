@@ -157,6 +157,7 @@ def _on_gpu(alert: str | None, field_: str, values: str, *, at_once: bool = Fals
 
 
 DEMAND = f'yolofleet_demand_frames_per_second{{{GATE}, kind="planned"}}'
+DAMAGED = 'yolofleet_damaged_engines_total{namespace="cameras"}'
 AT_MAX, NOT_FOLLOWING = reason("ScalingActive", "True", "AtMaxReplicas")
 CASES = (
     Case("all is well", ()),
@@ -191,6 +192,8 @@ CASES = (
     _of_condition("YolofleetEngineBuildFailing", "EngineReady", "False", "BuildRefused"),
     _of_condition("YolofleetEngineBuildFailing", "EngineReady", "False", "NotSupported"),
     Case("a build runs", (), *reason("EngineReady", "False", "Building")),
+    Case("an engine is damaged", ("YolofleetEngineDamaged",), {DAMAGED: late(1)}),
+    Case("and another one", ("YolofleetEngineDamaged",), {DAMAGED: "1x20 2x20"}, at_once=True),
     _of_condition("YolofleetNoSlicesFree", "Placed", "False", "NoRoom"),
     _of_condition("YolofleetNoSlicesFree", "Progressing", "True", "NoRoom"),
     Case("too slow", ("YolofleetLatencyAboveObjective",), {f"yolofleet_p99_seconds{{{GATE}}}": steady(0.08)}),

@@ -41,6 +41,12 @@ class Metrics:
         self.builds = Counter(
             "yolofleet_engine_builds", "Builds of engines that ended.", ["result"], registry=self.registry
         )
+        self.damages = Counter(
+            "yolofleet_damaged_engines",
+            "Published engines that a pod found damaged or lost in the store.",
+            ["namespace"],
+            registry=self.registry,
+        )
         self.build_seconds = Histogram(
             "yolofleet_engine_build_seconds",
             "Duration of builds that succeeded.",
@@ -51,7 +57,7 @@ class Metrics:
         self.registry.register(self.figures)
 
     def count_build(self, planned: EnginePlan, now: datetime) -> None:
-        """Count a build in the pass that writes its end down."""
+        """Count a build in the pass that writes its end down, and damage in the one that writes that down."""
         before, after, job = planned.view.status, planned.status, planned.view.job
         if before.artifact is None and after.artifact is not None and job is not None:
             self.builds.labels("succeeded").inc()
@@ -59,3 +65,5 @@ class Metrics:
                 self.build_seconds.observe(max(0.0, ((job.ended or now) - job.started).total_seconds()))
         elif before.failure is None and after.failure is not None:
             self.builds.labels("failed" if after.next_attempt_time else "refused").inc()
+        if after.damage is not None and after.damage != before.damage:
+            self.damages.labels(planned.view.namespace).inc()
