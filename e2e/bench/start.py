@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +156,9 @@ def started(fleet: Fleet, case: str, size: int) -> Run:
         accepted = time.time()
         answered = first_answer(fleet, size)
         time.sleep(1.5)  # what a watch tells of the end comes a little later than the answer
+    # What was there before, such as the build of another deployment's engine, is no part of this start.
+    since = f"{datetime.fromtimestamp(began, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    seen.told = [told for told in seen.told if told[2]["metadata"]["creationTimestamp"] >= since]
     at = moments(seen) | spoken(fleet) | {"accepted": accepted, "answered": answered}
     run.at_s = {phase: round(at[phase] - began, 3) for phase in PHASES if at.get(phase, 0) >= began}
     return run

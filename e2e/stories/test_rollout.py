@@ -19,7 +19,8 @@ RATE = 50
 SECONDS = 165
 BEFORE_S = 20
 NOISE_MS = 100
-"""What a p99 may be whatever it was before: client, cluster and both Tritons share two cores on the bench."""
+"""A p99 within the default objective is not judged: client, cluster and all Tritons share two cores on the bench, and
+12 ms before became 18 in one run and 64 in another with other work beside it. For that, too, medians are compared."""
 REPLICAS = 2
 SLICE = "nvidia.com/mig-1g.10gb"
 TWO = {"mode": "Declared", "minReplicas": REPLICAS, "maxReplicas": REPLICAS}
@@ -109,14 +110,15 @@ def test_new_weights_lose_no_frame(slices: Fleet, files: str) -> None:
     print(f"canary from {proving:.0f} s, promoted at {ended:.0f} s; longest waits:", seconds["longest_ms"])
     assert last["failed"] == 0, last["errors"]
     before, during = p99s(seconds, 0, BEFORE_S), p99s(seconds, proving, ended)
-    print("p99 of each window before:", before, "ms; building:", p99s(seconds, BEFORE_S, proving), "during:", during)
+    rest = {"building": p99s(seconds, BEFORE_S, proving), "after": p99s(seconds, ended, SECONDS)}
+    print("p99 of each window before:", before, "ms; during:", during, rest)
     assert median(during) <= max(2 * median(before), NOISE_MS)
 
 
 def p99s(seconds: Object, since: float, until: float) -> list[int]:
-    """Return the p99 of each of the client's windows that lies in a time, in part at least."""
+    """Return the p99 of each of the client's windows that begins in a time."""
     size = seconds["window_s"]
-    told: list[int] = seconds["p99_ms"][int(since // size) : math.ceil(until / size)]
+    told: list[int] = seconds["p99_ms"][math.ceil(since / size) : math.ceil(until / size)]
     return told
 
 
