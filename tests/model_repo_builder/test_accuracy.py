@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
-from model_repo_builder import accuracy, handover, labelled_set
+from model_repo_builder import accuracy, cuda_memory, handover, labelled_set
 from model_repo_builder.__main__ import main
 from model_repo_builder.errors import Failed, Origin
 from model_repo_builder.heads import Head
 from model_repo_builder.http_source import Fetched
 from model_repo_builder.metadata import Facts
+from tests.model_repo_builder import fake_tensorrt, small_yolo
+from tests.model_repo_builder.fake_cuda import FakeDriver
 from tests.model_repo_builder.making import Bench, TinyYolo, pvc, request
 from yolofleet.api.build import Accuracy, BuildResult, Labelled
 from yolofleet.api.recipe import ImageSize
@@ -127,6 +131,9 @@ BAD: dict[str, tuple[Members, str, str]] = {
     "other names": (GOOD | {"data.yaml": "names: [cat, dog]"}, "'cat' in data.yaml and 'thing 0'", "trained for"),
     "names with a gap": (GOOD | {"data.yaml": "names: {0: a, 2: b}"}, "without a gap", "names: {0: person"),
     "no YAML": (GOOD | {"data.yaml": "names: ["}, "no YAML", "mend it"),
+    "YAML without end": (GOOD | {"data.yaml": "[" * 100_000}, "no YAML", "mend it"),
+    "a date that is none": (GOOD | {"data.yaml": "made: 2026-13-45"}, "no YAML", "mend it"),
+    "a program's picture": (GOOD | {"images/val/1.png": b"%!PS-Adobe-3.0 EPSF-3.0\n"}, "is no picture", "make the"),
     "val is a list of files": (GOOD | {"data.yaml": "val: val.txt"}, "val is 'val.txt'", "one folder"),
     "words": (GOOD | {"labels/val/1.txt": "cat 0 0 1 1"}, "labels/val/1.txt line 1 is 'cat 0 0 1 1'", "x y width"),
     "pixels": (GOOD | {"labels/val/1.txt": LABELS + "0 320 240 20 20"}, "line 3 is '0 320", "fractions"),
@@ -280,3 +287,20 @@ def test_a_person_measures_by_the_same_code(tmp_path: Path) -> None:
     failure = BuildResult.model_validate_json(last.read_bytes()).failure
     assert failure is not None
     assert failure.field == FIELD
+
+
+def test_a_tensorrt_engine_is_asked_itself_and_not_what_it_was_made_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ONNX Runtime playing the engine."""
+    raw, plan = tmp_path / "model.onnx", tmp_path / "model.plan"
+    onnx.save(small_yolo.SmallYolo().model(), str(raw))
+    plan.write_bytes(fake_tensorrt.plan_of(raw.read_bytes(), largest=4))
+    monkeypatch.setattr(cuda_memory.ctypes, "CDLL", lambda name: FakeDriver())
+    frames = small_yolo.frames(1)
+    (wanted,) = accuracy.runner(raw, "ONNXRuntime")(frames)
+    raw.unlink()
+    for sees, factor in ((lambda answer: answer, 1.0), (lambda answer: answer * 0.5, 0.5)):
+        monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.module(sees=sees))
+        (got,) = accuracy.runner(plan, "TensorRT")(frames)
+        assert np.abs(got - factor * wanted).max() < 1e-3

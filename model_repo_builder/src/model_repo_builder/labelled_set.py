@@ -33,6 +33,8 @@ MOST_MEMBERS = 200_000
 MOST_TEXT_BYTES, MOST_PICTURE_BYTES = 1024**2, 64 * 1024**2
 MOST_PIXELS = 100_000_000
 """Of one picture: what a small file unfolds into is bounded, too."""
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+"""Pillow reads others too, some by starting programs."""
 MOST_CLASS = 1_000_000
 BOX, FIRST_POLYGON = 5, 7
 """Numbers in a line of labels: class, centre, width, height; or class and three corners or more."""
@@ -92,7 +94,7 @@ class LabelledSet:
 
         content = self._content(name, MOST_PICTURE_BYTES)
         try:
-            with Image.open(BytesIO(content)) as seen:
+            with Image.open(BytesIO(content), formats=FORMATS) as seen:
                 if seen.width * seen.height > MOST_PIXELS:
                     raise self.refused(f"{name} has {seen.width} x {seen.height} pixels", "scale it down")
                 return seen.convert("RGB")
@@ -156,7 +158,7 @@ class LabelledSet:
             return {}
         try:
             told = yaml.safe_load(self._text(name))
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise self.refused(f"{name} is no YAML: {error}", "mend it, or leave it out") from None
         return told if isinstance(told, dict) else {}
 
