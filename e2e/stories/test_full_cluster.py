@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 from typing import Any
 
 import pytest
@@ -62,7 +61,7 @@ def test_it_waits_for_a_slice_says_so_and_then_loses_nothing(full: Fleet) -> Non
     assert last["failed"] == 0, last["errors"]
 
 
-def test_in_place_it_leaves_one_gap_of_a_pods_end_and_start(full: Fleet) -> None:
+def test_in_place_it_leaves_a_gap_between_one_pods_end_and_the_nexts_start(full: Fleet) -> None:
     """`strategy: InPlace` says that it may: the length of the gap is what docs/adr/0012-in-place.md quotes."""
     serve(full, TINY, strategy="InPlace")
     full.wait_serving("gate")
@@ -73,7 +72,7 @@ def test_in_place_it_leaves_one_gap_of_a_pods_end_and_start(full: Fleet) -> None
     wait_promoted(full, timeout_s=100)
     assert full.engine_of("gate") != engine
     *_, seconds, last = client.finished(timeout_s=120)
-    gaps = [len(list(run)) for failing, run in groupby(count > 0 for count in seconds["failed"]) if failing]
-    print(f"failed in each second: {seconds['failed']}; gaps: {gaps} s; {last}")
-    assert len(gaps) == 1
-    assert gaps[0] <= 30
+    failing = [second for second, count in enumerate(seconds["failed"]) if count]
+    print(f"failed in each second: {seconds['failed']}; {last}")
+    assert failing, "one pod's end and another's start on one slice cannot be without a gap"
+    assert failing[-1] - failing[0] < 30
