@@ -153,6 +153,7 @@ class Plan:
         """Frames to boxes on the host, beside Ultralytics' predict() on its own engine."""
         endpoint = "--frames endpoint --free"
         plans = f"{self.out}/engines/yolo11n-FP16-b8.plan"
+        whole = f"{self.out}/engines/yolo11n-frames-endpoint-FP16-p1.8.8.plan"
         return [
             self._own(8, 300),
             self.built("yolo11n", 8, endpoint, seconds=60),
@@ -163,7 +164,7 @@ class Plan:
             ),
             self.bench("bench-own", "--model yolo11n --batch 8", "ultralytics-yolo11n-b8", seconds=25),
             self._measured("first", f"e2e.gpu.roofline first {plans} --rows {self._rows('first')}", 20),
-            self._measured("layers", f"e2e.gpu.roofline layers {plans} --rows {self._rows('layers')}", 20),
+            self._measured("layers", f"e2e.gpu.roofline layers {plans} {whole} --rows {self._rows('layers')}", 20),
         ]
 
     def attention(self) -> list[Step]:
