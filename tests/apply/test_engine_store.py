@@ -18,7 +18,7 @@ from model_repo_builder.store import DamagedError, Stored
 from tests.model_repo_builder.test_store import KEY, OTHER, publish
 from tests.s3_server import READER, WRITER, S3Server, s3_server
 from yolofleet.api.build import Artifact
-from yolofleet.api.store import Grant
+from yolofleet.api.store import TIMINGS, Grant
 from yolofleet.apply.engine_store import Attempt, EngineStore, FalseReportError
 from yolofleet.errors import StoreError
 
@@ -197,3 +197,28 @@ async def test_a_store_that_is_away_is_a_failure_with_a_remedy_on_every_side(at:
             await operators(server).confirm(at, stored.artifact)
         server.start()
         assert await operators(server).confirm(at, stored.artifact) == stored.artifact
+
+
+async def test_a_build_may_read_the_timings_of_an_engine_of_its_namespace(
+    s3: S3Server, at: Attempt, tmp_path: Path
+) -> None:
+    with GrantedStore(await granted(s3, at)).writing(KEY) as writer:
+        (writer.folder / TIMINGS).write_bytes(b"timed")
+        stored = publish(writer)
+    await operators(s3).confirm(at, stored.artifact)
+    grant = await operators(s3).grant(replace(at, key=OTHER), seconds=60, timings_of=KEY)
+    assert GrantedStore(grant).take_timings(KEY, tmp_path / "taken")
+    assert (tmp_path / "taken").read_bytes() == b"timed"
+    file(s3, at, f"a1/{TIMINGS}").write_bytes(b"tamed")
+    with pytest.raises(DamagedError, match="has sha256"):
+        GrantedStore(grant).take_timings(KEY, tmp_path / "taken")
+    file(s3, at, f"a1/{TIMINGS}").unlink()
+    assert not GrantedStore(grant).take_timings(KEY, tmp_path / "taken")
+
+
+async def test_no_timings_are_granted_of_an_engine_that_has_none_or_of_another_namespace(
+    s3: S3Server, at: Attempt
+) -> None:
+    await operators(s3).confirm(at, built(await granted(s3, at)).artifact)
+    for asked, key in ((replace(at, key=OTHER), KEY), (at, OTHER), (replace(at, namespace=f"{at.namespace}-2"), KEY)):
+        assert (await operators(s3).grant(asked, seconds=60, timings_of=key)).timings is None

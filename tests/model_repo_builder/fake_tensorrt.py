@@ -75,11 +75,14 @@ class Config:
     def add_optimization_profile(self, profile: Profile) -> None:
         self.profiles.append(profile)
 
-    def create_timing_cache(self, content: bytes) -> Cache:
-        return Cache(content)
+    def create_timing_cache(self, content: bytes) -> Cache | None:
+        return None if content == b"garbage" else Cache(content)
 
-    def set_timing_cache(self, cache: Cache, *, ignore_mismatch: bool) -> None:
+    def set_timing_cache(self, cache: Cache, *, ignore_mismatch: bool) -> bool:
+        if cache.serialize().startswith(b"elsewhere") and not ignore_mismatch:
+            return False
         self.cache = cache
+        return True
 
     def get_timing_cache(self) -> Cache | None:
         return self.cache

@@ -72,6 +72,15 @@ def test_a_plan_is_written_whole_with_its_shapes_and_timings(tensorrt: Any, grap
     assert sorted(path.name for path in graph.parent.iterdir()) == ["model.onnx", "model.plan", "timing.cache"]
 
 
+@pytest.mark.parametrize("content", [b"garbage", b"elsewhere"])
+def test_timings_that_are_of_no_use_count_as_none(tensorrt: Any, graph: Path, content: bytes) -> None:
+    tensorrt()
+    cache = graph.with_name("timing.cache")
+    cache.write_bytes(content)
+    compile_engine(graph, graph.with_suffix(".plan"), options(timing_cache=cache), silent)
+    assert cache.read_bytes() == b"+tactics"
+
+
 def test_fp16_is_said_by_the_graph_and_the_others_by_flags(tensorrt: Any, graph: Path) -> None:
     fake = tensorrt()
     seen = {}

@@ -210,6 +210,20 @@ def test_a_build_without_a_target_takes_no_slice() -> None:
     assert told.slice is None
 
 
+def test_a_build_that_starts_begins_with_the_timings_of_an_engine_that_stands() -> None:
+    stands = wanting("e-stands", status=PUBLISHED)
+    update = {"recipe": stands.spec.recipe.model_copy(update={"backend": "TensorRT"}), "key": "d" * 64}
+    stands = replace(stands, spec=stands.spec.model_copy(update=update))
+    new = wanting()
+    new = replace(new, spec=new.spec.model_copy(update={"recipe": stands.spec.recipe}))
+    told = {one.view.name: one for one in plan_engines(fleet(new, stands, held=6))}
+    assert (told["e-new"].start, told["e-new"].timings_of) == (True, "d" * 64)
+    (alone,) = plan_engines(fleet(new, held=6))
+    assert (alone.start, alone.timings_of) == (True, None)
+    (waits, _) = plan_engines(fleet(new, stands, held=7))
+    assert (waits.start, waits.timings_of) == (False, None)
+
+
 def test_a_build_that_starts_says_how_it_came_by_its_slice() -> None:
     (told,) = plan_engines(fleet(wanting(), held=6))
     assert told.start

@@ -28,6 +28,7 @@ from tests.planning.worlds import (
 )
 from tests.raw_objects import SETTINGS, settings
 from yolofleet.api.curve import Curve
+from yolofleet.api.store import Grant
 from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.planning.building import step
 from yolofleet.planning.plan import DeploymentPlan, plan
@@ -121,9 +122,12 @@ def tuned() -> dict[str, Object]:
     return {"Deployment": manifest, "status": status.deployment_status(done, NOW).wire()}
 
 
-def build_job(asked: Object | None = None, chosen: Settings = SETTINGS) -> Object:
-    """Return the build Job of a spec's engine."""
-    return engines.job(engine(spec(**(asked or {}))), chosen)
+def build_job(
+    asked: Object | None = None, chosen: Settings = SETTINGS, grant: Grant | None = None, **decided: Any
+) -> Object:
+    """Return the build Job of a spec's engine, with what else was decided for it."""
+    started = step(engine(spec(**(asked or {}))), policy=POLICY, now=NOW, free_builds=1)
+    return engines.job(replace(started, **decided), chosen, grant)
 
 
 def full() -> dict[str, Object]:

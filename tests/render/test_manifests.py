@@ -126,7 +126,7 @@ def container_of(pod: Object, name: str) -> Object:
 
 
 BUILDS = [name for name in PODS if name.startswith("build")]
-S3_BUILD = engines.job(engine(), S3, GRANT)["spec"]["template"]["spec"]
+S3_BUILD = build_job(None, S3, GRANT)["spec"]["template"]["spec"]
 
 
 @pytest.mark.parametrize("pod", [*(PODS[name] for name in BUILDS), S3_BUILD], ids=[*BUILDS, "build, S3"])
@@ -241,7 +241,7 @@ def slice_given() -> Given:
 
 
 def test_a_build_that_was_given_a_slice_asks_for_it_in_convert_alone_and_goes_where_it_is() -> None:
-    job = engines.job(engine(), OWN_SETTINGS, None, slice_given())
+    job = build_job(None, OWN_SETTINGS, slice=slice_given())
     pod = job["spec"]["template"]["spec"]
     asked = {
         name: {key for side in container_of(pod, name)["resources"].values() for key in side if "nvidia" in key}

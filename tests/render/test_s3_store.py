@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 
-from tests.planning.worlds import engine, spec
+from tests.planning.worlds import engine
 from tests.raw_objects import settings
 from tests.render.cases import PVC, build_job, manifests
 from yolofleet.api.store import CREDENTIAL_PATH, GRANT_ENV, STORE_ENV, Bucket, Grant, Published
-from yolofleet.render import engines
 from yolofleet.render.meta import ATTEMPT_ANNOTATION, REPLACES_ANNOTATION
 
 S3 = settings(
@@ -29,7 +28,7 @@ def environment(container):
 
 
 def test_a_build_holds_its_grant_and_mounts_no_store() -> None:
-    job = engines.job(engine(), S3, GRANT)
+    job = build_job(None, S3, GRANT)
     pod = job["spec"]["template"]["spec"]
     (publish,), (fetch, convert) = pod["containers"], pod["initContainers"]
     assert Grant.model_validate_json(environment(publish)[GRANT_ENV]) == GRANT
@@ -41,7 +40,7 @@ def test_a_build_holds_its_grant_and_mounts_no_store() -> None:
 
 
 def test_a_first_build_replaces_nothing() -> None:
-    job = engines.job(engine(), S3, GRANT.model_copy(update={"published": None}))
+    job = build_job(None, S3, GRANT.model_copy(update={"published": None}))
     assert job["metadata"]["annotations"] == {ATTEMPT_ANNOTATION: GRANT.attempt}
     assert "annotations" not in build_job()["metadata"]
 
@@ -49,7 +48,7 @@ def test_a_first_build_replaces_nothing() -> None:
 def test_weights_on_a_claim_named_like_the_stores_are_mounted_all_the_same() -> None:
     asked = {"model": {"pvc": {"claimName": "yolofleet-engines", "path": "best.pt"}}}
     for source in (PVC, asked):
-        pod = engines.job(engine(spec(**source)), S3, GRANT)["spec"]["template"]["spec"]
+        pod = build_job(source, S3, GRANT)["spec"]["template"]["spec"]
         claims = [v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v]
         assert claims == [source["model"]["pvc"]["claimName"]]
         assert {"name": "source", "mountPath": "/source", "readOnly": True} in pod["initContainers"][0]["volumeMounts"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from model_repo_builder import request
+from model_repo_builder import request, timings
 from model_repo_builder.convert import Conversion
 from model_repo_builder.errors import Failed, Refused, failure_of
 from model_repo_builder.fetch import Fetch
@@ -73,6 +73,7 @@ class Build:
             pictures=self.pictures,
             optimization_level=self.optimization_level,
             dataset=fetch.bring_dataset(labelled.source) if labelled else None,
+            timings=timings.brought(self.store, self.request, scratch, self.board),
         )
         made = conversion.run(weights)
         self.board.tell("Publish", 0.2, "writing the manifest")

@@ -60,6 +60,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     build.add_argument("--max-batch-size", type=int, default=8, metavar="N")
     build.add_argument("--endpoint", choices=get_args(Endpoint), action="append", help="repeatable (Ultralytics)")
     build.add_argument("--frames", default="RGB", metavar="FORMAT[:HxW]", help="RGB or NV12, and the cameras' own size")
+    build.add_argument("--timings-of", metavar="KEY", help="begin with the kernel timings of this engine in the store")
     build.add_argument("--out", type=Path, help="the store's folder (default %(default)s)", default=Path(STORE_PATH))
     assemble = verbs.add_parser("assemble", help="write a Triton model from a published engine")
     assemble.add_argument("--key", help="the engine's key; without it the request is read from YOLOFLEET_SERVE")
@@ -158,7 +159,8 @@ def build_request(asked: argparse.Namespace) -> tuple[BuildRequest, Places]:
     key = engine_key(recipe=recipe, target=target, builder=builder)
     told = {"key": key, "name": engine_name(key), "source": source, "recipe": recipe, "builder": builder}
     places = Places(store=asked.out, source=folder, dataset=dataset)
-    return BuildRequest.model_validate(told | {"target": target, "labelled": labelled}), places
+    more = {"target": target, "labelled": labelled, "timings_of": asked.timings_of}
+    return BuildRequest.model_validate(told | more), places
 
 
 def _here() -> tuple[Target | None, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +13,7 @@ from model_repo_builder.closed_door import closed_door
 from model_repo_builder.manifest import METADATA, MODEL_FILE, FramesGraph, Manifest, TensorSpec
 from model_repo_builder.metadata import Facts, triton_metadata
 from model_repo_builder.store import describe
+from yolofleet.api.store import TIMINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,6 +64,8 @@ class Conversion:
     """Of TensorRT's builder: 1 builds in a third of the time."""
     dataset: FetchedPair | None = None
     """The labelled set that the request asks to measure on."""
+    timings: Path | None = None
+    """The timing cache that the compiler begins with; what it knows afterwards goes with the engine."""
 
     def run(self, weights: Weights) -> Manifest:
         """Write all files of the engine; return the manifest that describes them."""
@@ -96,6 +100,7 @@ class Conversion:
             frames=own,
             own_frames=bool(self.pictures),
             optimization_level=self.optimization_level,
+            timing_cache=self._timing_cache(),
         )
         plan = onnx_file.with_name(MODEL_FILE["TensorRT"])
         engine, seen = engine_build.write(
@@ -106,6 +111,12 @@ class Conversion:
         versions = {**converted.versions, "tensorrt": engine.tensorrt_version}
         notes = (*converted.notes, *engine.notes)
         return replace(converted, comparison=seen, engine=engine, versions=versions, notes=notes)
+
+    def _timing_cache(self) -> Path:
+        cache = self.folder / TIMINGS
+        if self.timings is not None:
+            shutil.copyfile(self.timings, cache)
+        return cache
 
     def _measured(self, converted: Converted) -> Converted:
         """Count what the engine finds of what is labelled, where a labelled set is given."""

@@ -190,7 +190,7 @@ class _Compiler:
         if content is None:
             raise self._broken()
         _write_whole(plan, bytes(content))
-        if self._options.timing_cache is not None:
+        if self._options.timing_cache is not None and cache is not None:
             _write_whole(self._options.timing_cache, bytes(config.get_timing_cache().serialize()))
         del cache
         return Engine(
@@ -247,11 +247,18 @@ class _Compiler:
         for batch in options.batches:
             config.add_optimization_profile(self._profile(builder, network, batch))
         config.progress_monitor = _monitor(trt, self._report)
-        cache = None
-        if (path := options.timing_cache) is not None:
-            cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
-            config.set_timing_cache(cache, ignore_mismatch=False)
-        return config, cache
+        return config, self._timings(config)
+
+    def _timings(self, config: Any) -> Any:
+        """Begin with the timings that are there; what TensorRT can't read or took elsewhere counts as none."""
+        if (path := self._options.timing_cache) is None:
+            return None
+        for content in (path.read_bytes() if path.is_file() else b"", b""):
+            cache = config.create_timing_cache(content)
+            if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+                return cache
+        path.unlink(missing_ok=True)
+        return None
 
     def _profile(self, builder: Any, network: Any, batch: BatchRange) -> Any:
         profile = builder.create_optimization_profile()

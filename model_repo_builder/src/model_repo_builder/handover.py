@@ -17,7 +17,7 @@ from model_repo_builder.http_source import Fetched
 from model_repo_builder.store import DamagedError, check_digest, drained
 from yolofleet.api.base import SHA256, ApiModel
 from yolofleet.api.build import FETCHED_FILE
-from yolofleet.api.store import GRANTED_FILES, MAX_MANIFEST_BYTES
+from yolofleet.api.store import GRANTED_FILES, MAX_MANIFEST_BYTES, TIMINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,6 +85,12 @@ def weights_of(folder: Path, told: FetchedWeights) -> tuple[Fetched, Origin]:
 def dataset_of(folder: Path, told: FetchedWeights) -> FetchedPair | None:
     """Return the fetched labelled set and what it came from; None where none was asked for."""
     return _pair(folder / DATASET, told.dataset) if told.dataset else None
+
+
+def timings_of(folder: Path) -> Path | None:
+    """Return the timing cache that fetch brought, if it did."""
+    path = folder / TIMINGS
+    return path if path.is_file() else None
 
 
 def _pair(path: Path, told: FetchedFile) -> FetchedPair:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_repo_builder import handover, request
+from model_repo_builder import handover, request, timings
 from model_repo_builder.build import found, result_of
 from model_repo_builder.convert import Conversion
 from model_repo_builder.errors import Failed
@@ -39,6 +39,7 @@ class PodBuild:
         weights = fetch.bring(self.request.source, self.request.recipe.task)
         labelled = self.request.labelled
         dataset = fetch.bring_dataset(labelled.source) if labelled else None
+        timings.brought(store, self.request, places.weights, self.board)
         handover.say_fetched(places.weights, weights, dataset)
         return None
 
@@ -58,6 +59,7 @@ class PodBuild:
                 folder=folder,
                 scratch=Path(scratch),
                 dataset=handover.dataset_of(places.weights, told),
+                timings=handover.timings_of(places.weights),
             )
             made = conversion.run(weights)
         handover.leave_draft(folder, made)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from model_repo_builder import key_lock, manifest
 from model_repo_builder.errors import Failed
 from yolofleet.api.build import Artifact
-from yolofleet.api.store import folder_address
+from yolofleet.api.store import TIMINGS, folder_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -71,6 +71,9 @@ class Store(Protocol):
     def writing(self, key: str, on_wait: Callable[[], None]) -> AbstractContextManager[Writer]:
         """Become the key's only writer; what is not published when the block ends is gone."""
 
+    def take_timings(self, key: str, target: Path) -> bool:
+        """Copy the timing cache of a published engine, verified; False where it has none."""
+
 
 @dataclass(frozen=True)
 class FolderStore:
@@ -91,6 +94,15 @@ class FolderStore:
     def take(self, stored: Stored, file: StoredFile, target: Path) -> None:
         """Copy a file, verified on the way."""
         verify(self.root / stored.manifest.key / file.path, file, copy_to=target)
+
+    def take_timings(self, key: str, target: Path) -> bool:
+        """Copy the timing cache of a published engine, verified; False where it has none."""
+        stored = self.peek(key)
+        file = next((file for file in stored.manifest.files if file.path == TIMINGS), None) if stored else None
+        if stored is None or file is None:
+            return False
+        self.take(stored, file, target)
+        return True
 
     def peek(self, key: str) -> Stored | None:
         """Return what is published under a key by its manifest alone; who copies the files verifies them."""

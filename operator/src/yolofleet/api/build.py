@@ -61,6 +61,8 @@ class BuildRequest(ApiModel):
     recipe: Recipe
     target: Target | None = None
     builder: Builder
+    timings_of: SHA256 | None = None
+    """The key of an engine in the same store whose timing cache the compiler begins with; no part of this one's key."""
 
 
 class Artifact(ApiModel):

@@ -19,7 +19,9 @@ CREDENTIAL_PATH = "/credential"
 ACCESS_KEY, SECRET_KEY = "accessKey", "secretKey"
 MANIFEST = "manifest.json"
 METADATA = "metadata.json"
-GRANTED_FILES = ("model.onnx", "model.plan", "frames.onnx", "frames.plan", "gate.json", METADATA, MANIFEST)
+TIMINGS = "timing.cache"
+"""TensorRT's timing cache of the build that made an engine: what another build need not time again."""
+GRANTED_FILES = ("model.onnx", "model.plan", "frames.onnx", "frames.plan", "gate.json", METADATA, TIMINGS, MANIFEST)
 """What an attempt may put into its folder."""
 MAX_MANIFEST_BYTES = 16 * 1024**2
 
@@ -95,6 +97,13 @@ class Published(ApiModel):
     files: dict[str, SignedUrl]
 
 
+class StoredTimings(ApiModel):
+    """The timing cache of another engine of the namespace: an address to read it, and what must come from there."""
+
+    url: SignedUrl
+    file: StoredFile
+
+
 class Grant(ApiModel):
     """What one attempt of one build may do in the store until it expires; no credential is in it.
 
@@ -107,3 +116,4 @@ class Grant(ApiModel):
     attempt: Attempt
     files: dict[str, SignedUrl]
     published: Published | None = None
+    timings: StoredTimings | None = None

@@ -13,7 +13,17 @@ from weakref import WeakValueDictionary
 from pydantic import ValidationError
 
 from yolofleet.api.build import Artifact, BuildResult
-from yolofleet.api.store import GRANTED_FILES, MANIFEST, MAX_MANIFEST_BYTES, Bucket, Contents, Grant, Published
+from yolofleet.api.store import (
+    GRANTED_FILES,
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    TIMINGS,
+    Bucket,
+    Contents,
+    Grant,
+    Published,
+    StoredTimings,
+)
 from yolofleet.errors import StoreError
 from yolofleet.objects import Content, Credential, Entry, Objects
 from yolofleet.planning.sweeping import Deletion, Place, StoredObject, Survey
@@ -60,10 +70,30 @@ class EngineStore:
     def _objects(self, namespace: str) -> Objects:
         return Objects(self._bucket.of_namespace(namespace), self._credential(), timeout_s=self._timeout_s)
 
-    async def grant(self, attempt: Attempt, *, seconds: int) -> Grant:
-        """Return what an attempt may do for so many seconds; StoreError where the store can't be asked."""
+    async def grant(self, attempt: Attempt, *, seconds: int, timings_of: str | None = None) -> Grant:
+        """Return what an attempt may do for so many seconds; StoreError where the store can't be asked.
+
+        `timings_of` is the key of an engine of the same namespace whose timing cache it may read.
+        """
         async with self._alone((attempt.namespace, attempt.key)):
-            return await self._granted(attempt, seconds)
+            made = await self._granted(attempt, seconds)
+        if timings_of is None:
+            return made
+        return made.model_copy(update={"timings": await self._timings(attempt.namespace, timings_of, seconds)})
+
+    async def _timings(self, namespace: str, key: str, seconds: int) -> StoredTimings | None:
+        """Let an engine's timing cache be read; engines of former days have none, and a build can do without."""
+        objects = self._objects(namespace)
+        found = await objects.get(objects.bucket.manifest_of(key), limit=MAX_MANIFEST_BYTES)
+        try:
+            told = Contents.model_validate_json(found.body) if found is not None else None
+        except ValidationError:
+            return None
+        file = next((file for file in told.files if file.path == TIMINGS), None) if told is not None else None
+        if told is None or told.attempt is None or file is None:
+            return None
+        url = await objects.signed("GET", objects.bucket.file_of(key, told.attempt, TIMINGS), seconds=seconds)
+        return StoredTimings(url=url, file=file)
 
     async def _granted(self, attempt: Attempt, seconds: int) -> Grant:
         objects, key = self._objects(attempt.namespace), attempt.key

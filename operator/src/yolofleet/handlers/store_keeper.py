@@ -87,7 +87,8 @@ class StoreKeeper:
             # What was found damaged once goes through a build each time, which looks at every byte.
             if view.status.damage is None and (found := await store.standing(view.namespace, view.spec.key)):
                 return found
-            return await store.grant(Attempt(view.namespace, view.spec.key, attempt), seconds=self.grant_seconds)
+            asked = Attempt(view.namespace, view.spec.key, attempt)
+            return await store.grant(asked, seconds=self.grant_seconds, timings_of=planned.timings_of)
         except StoreError as error:
             return self._heard(error)
 

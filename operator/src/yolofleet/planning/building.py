@@ -40,6 +40,8 @@ class EnginePlan:
     remove_job: bool = False
     due: datetime | None = None
     slice: Given | None = None
+    timings_of: str | None = None
+    """The key of the engine whose timing cache a build that starts begins with."""
 
 
 def step(view: EngineView, *, policy: Policy, now: datetime, free_builds: int) -> EnginePlan:

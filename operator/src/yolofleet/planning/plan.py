@@ -21,6 +21,7 @@ from yolofleet.planning.rollout import ENDED, RolloutPlan
 from yolofleet.planning.scaling.capacity import Capacity
 from yolofleet.planning.scaling.replicas import Desired, decide, floor_of
 from yolofleet.planning.snapshot import DeploymentView, GroupView, Owner, PoolView, Snapshot
+from yolofleet.planning.timings import timings_for
 from yolofleet.planning.tuning import Tunings
 
 DEFAULT_CONCURRENT_BUILDS = 4
@@ -255,6 +256,7 @@ def plan_engines(snapshot: Snapshot) -> tuple[EnginePlan, ...]:
             pools = snapshot.engine_pools.get(key, frozenset({DEFAULT_POOL}))
             given, shelf = (shelf or shelf_of(snapshot)).give(view.spec.target, pools)
             made = on_slice(made, given, snapshot.taken_at)
+            made = replace(made, timings_of=timings_for(view, snapshot.engines.values()) if made.start else None)
         free -= 1 if made.start else 0
         planned.append(made)
     return tuple(planned)

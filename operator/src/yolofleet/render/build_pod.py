@@ -22,15 +22,17 @@ from yolofleet.api.build import (
     BuildRequest,
 )
 from yolofleet.api.store import GRANT_ENV, Grant
-from yolofleet.planning.build_slices import Given, Stock
+from yolofleet.planning.build_slices import Stock
+from yolofleet.planning.building import EnginePlan
 from yolofleet.planning.snapshot import EngineView
 from yolofleet.render.meta import CONTAINER_SECURITY, POD_SECURITY, Object, on_products
 from yolofleet.settings import Settings
 
 
-def build_pod(view: EngineView, settings: Settings, grant: Grant | None, given: Given | None = None) -> Object:
+def build_pod(planned: EnginePlan, settings: Settings, grant: Grant | None) -> Object:
     """Return the spec of a build's pod; with an S3 store it holds a grant, else it mounts the store's claim."""
-    fetch, convert, publish = (_container(name, view, settings) for name in PHASES)
+    view, given = planned.view, planned.slice
+    fetch, convert, publish = (_container(name, planned, settings) for name in PHASES)
     fetch["env"] += _builtin_url(settings) + _granted(grant and grant.model_copy(update={"files": {}}))
     fetch["volumeMounts"] += [_at("weights", WEIGHTS_PATH), *_sources(view, settings, grant)]
     convert["volumeMounts"] += [_at("weights", WEIGHTS_PATH, readOnly=True), _at("engine", ENGINE_PATH)]
@@ -77,7 +79,8 @@ def _placed(stock: Stock, settings: Settings) -> Object:
     return {key: value for key, value in told.items() if value is not None}
 
 
-def _container(name: str, view: EngineView, settings: Settings) -> Object:
+def _container(name: str, planned: EnginePlan, settings: Settings) -> Object:
+    view = planned.view
     request = BuildRequest(
         key=view.spec.key,
         name=view.name,
@@ -86,6 +89,7 @@ def _container(name: str, view: EngineView, settings: Settings) -> Object:
         recipe=view.spec.recipe,
         target=view.spec.target,
         builder=view.spec.builder,
+        timings_of=planned.timings_of,
     )
     return {
         "name": name,

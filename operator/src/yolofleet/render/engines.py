@@ -8,8 +8,8 @@ from yolofleet.api import API_VERSION
 from yolofleet.api.build import EXIT_REFUSED
 from yolofleet.api.store import Grant
 from yolofleet.planning.build_slices import Given
+from yolofleet.planning.building import EnginePlan
 from yolofleet.planning.plan import EngineOwners
-from yolofleet.planning.snapshot import EngineView
 from yolofleet.render.build_pod import build_pod
 from yolofleet.render.meta import (
     ATTEMPT_ANNOTATION,
@@ -59,8 +59,9 @@ def claim(namespace: str, settings: Settings) -> Object:
     }
 
 
-def job(view: EngineView, settings: Settings, grant: Grant | None = None, given: Given | None = None) -> Object:
+def job(planned: EnginePlan, settings: Settings, grant: Grant | None = None) -> Object:
     """Return the build Job; its name is the key's, so that a second one cannot be (409)."""
+    view = planned.view
     labels = {MANAGED_BY: MANAGER, ENGINE_LABEL: view.name, "app.kubernetes.io/name": "engine-build"}
     refused = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [EXIT_REFUSED]}}
     return {
@@ -70,7 +71,7 @@ def job(view: EngineView, settings: Settings, grant: Grant | None = None, given:
             "name": view.name,
             "namespace": view.namespace,
             "labels": labels,
-            **_annotations(grant, given),
+            **_annotations(grant, planned.slice),
             "ownerReferences": owned_by_engine(view),
         },
         "spec": {
@@ -78,7 +79,7 @@ def job(view: EngineView, settings: Settings, grant: Grant | None = None, given:
             "activeDeadlineSeconds": settings.builds.deadline_seconds,
             "ttlSecondsAfterFinished": FINISHED_TTL_S,
             "podFailurePolicy": {"rules": [refused]},
-            "template": {"metadata": {"labels": labels}, "spec": build_pod(view, settings, grant, given)},
+            "template": {"metadata": {"labels": labels}, "spec": build_pod(planned, settings, grant)},
         },
     }
 

@@ -101,7 +101,7 @@ def _engine(planned: EnginePlan, settings: Settings, now: datetime, grants: Mapp
     if planned.start:
         grant = grants.get((view.namespace, view.name))
         claims = (engines.claim(view.namespace, settings),) if grant is None else ()
-        created = (*claims, engines.job(view, settings, grant, planned.slice))
+        created = (*claims, engines.job(planned, settings, grant))
     return Step(subject, create=created, delete=doomed, status=write)
 
 
