@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from yolofleet.observe.triton import LEAST_SUMMARISED, Counters, began_anew
 from yolofleet.planning.comparing import Comparison, Tally
-from yolofleet.planning.profiles import slug
+from yolofleet.planning.scaling.levelled import helping
 from yolofleet.planning.snapshot import DeploymentView, PodView
 
 Name = tuple[str, str]
@@ -68,7 +68,7 @@ def _serving(view: DeploymentView) -> Iterable[PodView]:
     Those on slices of another kind are faster or slower for that alone.
     """
     new = view.canary.engine if view.canary is not None else ""
-    elsewhere = {slug(group.profile) for group in view.groups if group.overflow}
+    elsewhere = helping(view)
     ready = (pod for pod in view.pods if pod.ip and pod.ready and not pod.terminating and pod.profile not in elsewhere)
     return (pod for pod in ready if not pod.canary or pod.engine == new)
 

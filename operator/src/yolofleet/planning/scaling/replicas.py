@@ -16,6 +16,7 @@ from yolofleet.api.yolodeployment import LowerNeed, YoloDeploymentSpec
 from yolofleet.planning.scaling import correcting, schedules, window
 from yolofleet.planning.scaling.believed import believed
 from yolofleet.planning.scaling.capacity import Capacity, kept, observed, settled
+from yolofleet.planning.scaling.levelled import levelled
 from yolofleet.planning.scaling.memory import Figures, Memory, Shown, fps_of, recalled, shown
 from yolofleet.planning.scaling.schedules import Floor
 from yolofleet.planning.scaling.starting import start_of, start_s_of
@@ -86,7 +87,7 @@ def decide(view: DeploymentView, *, profile: str, measured: Capacity | None, now
         return _told(view, 0, Reason.SUSPENDED, "spec.suspend is true: no replicas", now=now)
     if view.spec.scaling.mode == "External":
         return _told(view, view.spec.replicas, Reason.EXTERNAL, _external(view), now=now)
-    memory = memory_of(view)
+    memory, view = memory_of(view), replace(view, signals=levelled(view))
     seen = None if view.spec.scaling.mode == "Declared" else observed(view.signals)
     before = kept(view.status, profile)
     capacity = settled(measured, before, seen, since=memory.capacity_since, now=now)
