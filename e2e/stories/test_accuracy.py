@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from typing import Any
 
@@ -130,6 +132,11 @@ def test_weights_that_find_less_are_refused_with_both_numbers_while_no_frame_is_
         assert words in condition["message"]
     event = wait_for("the Event", lambda: _event(fleet), timeout_s=30)
     assert f"{after['map50To95']} against {before['map50To95']}" in event
+    shown = rollout_status(fleet)
+    print(shown.stdout)
+    assert shown.returncode == 1, shown.stderr
+    assert f"mAP50 {after['map50']}, mAP50-95 {after['map50To95']} over {PICTURES} labelled pictures" in shown.stdout
+    assert f"mAP50 {before['map50']}, mAP50-95 {before['map50To95']} over {PICTURES} labelled pictures" in shown.stdout
     *_, last = client.finished(timeout_s=SECONDS + 60)
     print("client:", last)
     assert last["failed"] == 0, last["errors"]
@@ -141,6 +148,13 @@ def test_weights_that_find_less_are_refused_with_both_numbers_while_no_frame_is_
     print(refused)
     assert refused.startswith("spec.engine.accuracyGate.dataset.http.url: class 0 is 'cat' in data.yaml")
     assert fleet.engine_of("gate") == engine
+
+
+def rollout_status(fleet: Fleet) -> subprocess.CompletedProcess[str]:
+    """Type `kubectl yolofleet rollout status gate`, as who made the cluster."""
+    bound = ["--kubeconfig", str(fleet.cluster.kubeconfig), "--context", fleet.cluster.context, "-n", fleet.namespace]
+    command = [sys.executable, "-m", "yolofleet.cli", "rollout", "status", "gate", *bound]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 def _event(fleet: Fleet) -> str:
