@@ -14,8 +14,9 @@ import onnx
 import pytest
 from PIL import Image
 
-from model_repo_builder import accuracy, cuda_memory, handover, labelled_set
+from model_repo_builder import accuracy, cuda_device, cuda_memory, handover, labelled_set
 from model_repo_builder.__main__ import main
+from model_repo_builder.cuda_device import CudaDevice
 from model_repo_builder.errors import Failed, Origin
 from model_repo_builder.heads import Head
 from model_repo_builder.http_source import Fetched
@@ -304,3 +305,21 @@ def test_a_tensorrt_engine_is_asked_itself_and_not_what_it_was_made_from(
         monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.module(sees=sees))
         (got,) = accuracy.runner(plan, "TensorRT")(frames)
         assert np.abs(got - factor * wanted).max() < 1e-3
+
+
+def test_an_engine_is_measured_beside_the_file_that_it_was_compiled_from(
+    bench: Bench, wanted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.module())
+    monkeypatch.setattr(cuda_device, "look", lambda: CudaDevice("NVIDIA H200", "9.0", 132, 143771))
+    monkeypatch.setattr(cuda_memory.ctypes, "CDLL", lambda name: FakeDriver())
+    asked = request(pvc("m.onnx"), labelled=labelled(), backend="TensorRT", precision="FP32")
+    made = bench.in_pod(asked)
+    assert made.outcome == "Published", made.failure
+    assert made.gate is not None
+    assert made.gate.accuracy is not None
+    assert made.gate.accuracy.onnx_map50_to95 == made.gate.accuracy.map50_to95
+    plain = bench.in_pod(wanted)
+    assert plain.gate is not None
+    assert plain.gate.accuracy is not None
+    assert plain.gate.accuracy.onnx_map50 is None

@@ -181,3 +181,56 @@ def test_a_spec_without_a_gate_wants_the_engine_that_it_always_wanted() -> None:
     assert "dataset" not in made.recipe.wire()
     assert "labelled" not in made.wire()
     assert wish(spec(), builder=made.builder, target=None).name == engine(spec()).name
+
+
+def compiled(found: str, onnx: str) -> Gate:
+    told = gate(found)
+    assert told.accuracy is not None
+    figures = {"onnx_map50": "0.9000", "onnx_map50_to95": onnx}
+    return told.model_copy(update={"accuracy": told.accuracy.model_copy(update=figures)})
+
+
+def first(found: Gate, **more: Any) -> Any:
+    """Plan a deployment that serves nothing yet, whose engine is built."""
+    asked = spec(engine={"backend": "ONNXRuntime", "accuracyGate": GATE | more})
+    made = engine(asked, status=status(found))
+    return plan(snapshot(deployment(asked=asked), engines=(made,))).deployments[0]
+
+
+def test_an_engine_that_lost_too_much_when_it_was_compiled_never_serves_not_even_as_the_first() -> None:
+    made = first(compiled("0.6000", "0.7000"))
+    assert made.groups == ()
+    judgement = made.judgement
+    assert (judgement.engine_ready.status, judgement.engine_ready.reason) == ("False", "BuildRefused")
+    assert judgement.engine_ready.message == (
+        "spec.engine.accuracyGate: mAP50-95 0.6000 against 0.7000 of the ONNX file that it was made of (1234 objects "
+        "in 500 labelled pictures): 0.1000 less, maxDrop allows 0.02; set a wider engine.precision, calibrate on more "
+        "frames, or raise it"
+    )
+    assert (judgement.progressing.status, judgement.progressing.reason) == ("False", "BuildRefused")
+    assert first(compiled("0.6000", "0.7000"), maxDrop="0.1").groups
+    assert first(compiled("0.6900", "0.7000")).groups
+    assert first(compiled("0.6000", "0.7000"), metric="MAP50").groups
+
+
+def test_as_a_successor_it_is_held_back_until_more_may_be_lost_and_who_serves_goes_on() -> None:
+    made = rolling(gate("0.6000"), compiled("0.6000", "0.7000"))
+    for _ in range(10):
+        made.tick()
+    progressing = next(c for c in made.view.status.conditions if c.type == "Progressing")
+    assert (progressing.status, progressing.reason) == ("False", "HeldBack")
+    assert "0.6000 against 0.7000 of the ONNX file" in progressing.message
+    assert (made.phase, made.made, made.served) == ("Building", 0, ["e-old"] * 4)
+    wider = {"backend": "ONNXRuntime", "accuracyGate": GATE | {"maxDrop": "0.2"}}
+    made.asked = spec(scaling={"minReplicas": 4, "maxReplicas": 8}, engine=wider)
+    made.until("Promoted")
+
+
+def test_an_engine_that_serves_goes_on_when_less_may_be_lost_from_now_on() -> None:
+    made = rolling(gate("0.6000"), compiled("0.6900", "0.7000"))
+    made.until("Promoted")
+    stricter = {"backend": "ONNXRuntime", "accuracyGate": GATE | {"maxDrop": "0"}}
+    made.asked = spec(scaling={"minReplicas": 4, "maxReplicas": 8}, engine=stricter)
+    for _ in range(5):
+        made.tick()
+    assert made.served == [made.new] * 4

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from model_repo_builder.fetch import Weights
     from model_repo_builder.handover import FetchedPair
     from model_repo_builder.onnx_graph import Tensor
-    from model_repo_builder.progress import Board
+    from model_repo_builder.progress import Board, Report
     from yolofleet.api.build import Accuracy, BuildRequest, Gate
     from yolofleet.api.estimate import Work
+    from yolofleet.api.recipe import Backend
 
 LIBRARIES = ("yolofleet", "onnx", "onnxruntime", "numpy")
 
@@ -42,6 +43,8 @@ class Converted:
     frames: FramesGraph | None = None
     engine: Engine | None = None
     accuracy: Accuracy | None = None
+    onnx: Accuracy | None = None
+    """What the ONNX file finds that the engine was compiled from."""
     work: Work | None = None
 
     @property
@@ -102,6 +105,7 @@ class Conversion:
             optimization_level=self.optimization_level,
             timing_cache=self._timing_cache(),
         )
+        onnx = self._found(onnx_file, "ONNXRuntime", facts, self.board.stage("Export"))
         plan = onnx_file.with_name(MODEL_FILE["TensorRT"])
         engine, seen = engine_build.write(
             onnx_file, plan, asked, build=self.board.stage("Build"), compare=self.board.stage("Compare")
@@ -110,7 +114,7 @@ class Conversion:
         self.board.tell("Compare", 1.0, seen.sentence())
         versions = {**converted.versions, "tensorrt": engine.tensorrt_version}
         notes = (*converted.notes, *engine.notes)
-        return replace(converted, comparison=seen, engine=engine, versions=versions, notes=notes)
+        return replace(converted, comparison=seen, engine=engine, versions=versions, notes=notes, onnx=onnx)
 
     def _timing_cache(self) -> Path:
         cache = self.folder / TIMINGS
@@ -120,23 +124,28 @@ class Conversion:
 
     def _measured(self, converted: Converted) -> Converted:
         """Count what the engine finds of what is labelled, where a labelled set is given."""
+        backend = self.request.recipe.backend
+        found = self._found(self.folder / MODEL_FILE[backend], backend, converted.facts, self.board.stage("Measure"))
+        if found is not None and (onnx := converted.onnx) is not None:
+            found = found.model_copy(update={"onnx_map50": onnx.map50, "onnx_map50_to95": onnx.map50_to95})
+        return replace(converted, accuracy=found)
+
+    def _found(self, engine: Path, backend: Backend, facts: Facts, report: Report) -> Accuracy | None:
         if self.dataset is None or self.request.labelled is None:
-            return converted
+            return None
         from model_repo_builder import accuracy, labelled_set
 
-        recipe, report = self.request.recipe, self.board.stage("Measure")
-        plan = self.folder / MODEL_FILE[recipe.backend]
         with closed_door(), labelled_set.opened(*self.dataset) as told:
             found = accuracy.measured(
-                accuracy.runner(plan, recipe.backend),
+                accuracy.runner(engine, backend),
                 told,
-                converted.facts,
-                recipe.image_size,
+                facts,
+                self.request.recipe.image_size,
                 images=self.request.labelled.images,
                 report=report,
             )
         report(1.0, found.sentence())
-        return replace(converted, accuracy=found)
+        return found
 
     def _from_yolo(self, weights: Weights, target: Path) -> Converted:
         from model_repo_builder import compare, frames, onnx_from_yolo

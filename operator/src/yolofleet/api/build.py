@@ -96,6 +96,14 @@ class Accuracy(ApiModel):
     """Mean average precision at an overlap of 0.5, over the classes that are labelled."""
     map50_to95: Figure = Field(alias="map50To95")
     """The mean of that at overlaps from 0.5 to 0.95, as COCO has it."""
+    onnx_map50: Figure | None = None
+    """`map50` of the ONNX file that it was compiled from; absent: it is that file."""
+    onnx_map50_to95: Figure | None = Field(default=None, alias="onnxMap50To95")
+    """`map50To95` of the ONNX file that it was compiled from; absent: it is that file."""
+
+    def of_onnx(self, metric: Metric) -> str | None:
+        """Return one of the figures of the ONNX file."""
+        return self.onnx_map50 if metric == "MAP50" else self.onnx_map50_to95
 
     def of(self, metric: Metric) -> str:
         """Return one of the two figures."""

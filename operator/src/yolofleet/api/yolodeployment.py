@@ -76,7 +76,7 @@ class Calibration(ApiModel):
 
 
 class AccuracyGate(ApiModel):
-    """A labelled set, and how much of its metric a new engine may lose against the one that serves."""
+    """A labelled set, and how much of its metric an engine may lose: compiled, and against the one before."""
 
     dataset: Source
     """Where the labelled set comes from: a zip archive in YOLO's layout."""

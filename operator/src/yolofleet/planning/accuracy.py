@@ -1,4 +1,4 @@
-"""Whether a new engine finds as much of what is labelled as the one that serves: both figures, and what they allow."""
+"""Whether an engine finds as much of what is labelled as its ONNX file, and as the one that serves: both figures."""
 
 from __future__ import annotations
 
@@ -11,6 +11,21 @@ from yolofleet.planning.comparing import Outcome
 
 FIELD = "spec.engine.accuracyGate"
 CALLED: dict[Metric, str] = {"MAP50": "mAP50", "MAP50To95": "mAP50-95"}
+
+
+def lost(asked: AccuracyGate | None, gate: Gate | None) -> str:
+    """Say that an engine lost more than is allowed when it was compiled; "" where it did not, or nobody asked."""
+    found = _accuracy(gate)
+    if asked is None or found is None or (onnx := found.of_onnx(asked.metric)) is None:
+        return ""
+    drop = Decimal(onnx) - Decimal(found.of(asked.metric))
+    if drop <= Decimal(asked.max_drop):
+        return ""
+    told = (
+        f"{FIELD}: {CALLED[asked.metric]} {found.of(asked.metric)} against {onnx} of the ONNX file that it was made of"
+    )
+    why = f"({found.objects} objects in {found.images} labelled pictures): {drop} less, maxDrop allows {asked.max_drop}"
+    return f"{told} {why}; set a wider engine.precision, calibrate on more frames, or raise it"
 
 
 def judged(asked: AccuracyGate | None, *, old: Gate | None, new: Gate | None) -> Outcome | None:

@@ -9,8 +9,9 @@ from yolofleet.api.conditions import Reason
 from yolofleet.api.endpoints import ANSWER_ROWS, SUFFIX
 from yolofleet.api.recipe import Builder, Endpoint, Target, engine_key, engine_name
 from yolofleet.api.sources import Source
-from yolofleet.api.yolodeployment import YoloDeploymentSpec
+from yolofleet.api.yolodeployment import AccuracyGate, YoloDeploymentSpec
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
+from yolofleet.planning.accuracy import lost
 from yolofleet.planning.curves import labelled, recipe_from
 from yolofleet.planning.placing import Choice
 from yolofleet.planning.profiles import GPU_RESOURCE, WHOLE
@@ -130,13 +131,13 @@ def served_endpoints(view: DeploymentView, engines: Mapping[tuple[str, str], Eng
     return tuple(one for one in SUFFIX if made and all(one in endpoints for endpoints in made))
 
 
-def verdict(engine: EngineView | None, *, name: str) -> Verdict:
-    """Say how far an engine is, in the words of a deployment's condition EngineReady."""
+def verdict(engine: EngineView | None, *, name: str, gate: AccuracyGate | None = None) -> Verdict:
+    """Say how far an engine is, and whether it is accepted, in the words of a deployment's condition EngineReady."""
     if engine is None:
         return Verdict(ok=False, reason=Reason.WAITING_FOR_BUILD, message=f"YoloEngine {name} is being created")
     status = engine.status
     if status.artifact is not None:
-        return Verdict(ok=True, reason=Reason.ENGINE_READY, message=f"YoloEngine {name} is published")
+        return _published(status, name, gate)
     ready = next((c for c in status.conditions if c.type == "Ready"), None)
     if ready is not None and ready.reason == Reason.WAITING_FOR_BUILD_SLICE:
         told = f"YoloEngine {name} waits for a slice to be built on: {ready.message}"
@@ -147,6 +148,12 @@ def verdict(engine: EngineView | None, *, name: str) -> Verdict:
         return Verdict(ok=False, reason=Reason.WAITING_FOR_BUILD, message=_waiting(engine))
     told = f"YoloEngine {name}: {status.stage} {status.progress_percent} % {status.message}".rstrip()
     return Verdict(ok=False, reason=Reason.BUILDING, message=told)
+
+
+def _published(status: YoloEngineStatus, name: str, gate: AccuracyGate | None) -> Verdict:
+    if why := lost(gate, status.gate):
+        return Verdict(ok=False, reason=Reason.BUILD_REFUSED, message=why)
+    return Verdict(ok=True, reason=Reason.ENGINE_READY, message=f"YoloEngine {name} is published")
 
 
 def _failed(engine: EngineView, status: YoloEngineStatus) -> Verdict:

@@ -113,7 +113,7 @@ def plan_deployment(
     profile = choice.profile if isinstance(choice, Choice) else next((g.profile for g in view.groups), "")
     measured = worths.capacity(view, profile, choice.products if isinstance(choice, Choice) else ())
     wanted = decide(view, profile=profile, measured=measured, now=snapshot.taken_at, stale_s=snapshot.policy.stale_s)
-    state = verdict(engine, name=asked.name) if isinstance(asked, Wish) else asked
+    state = verdict(engine, name=asked.name, gate=view.spec.engine.accuracy_gate) if isinstance(asked, Wish) else asked
     running = _less_lent(view, wanted, snapshot)
     mix = mixed(view, choice, running, asked, snapshot, worths, room)
     rollout = rollout_of(view, choice, mix, asked, state, snapshot)
