@@ -96,6 +96,14 @@ def test_a_curve_is_measured_through_triton() -> None:
     assert min(point.frames_per_second for point in curve.points) > 0
 
 
+def test_a_build_measures_its_engine_through_a_triton_of_its_own() -> None:
+    seen = story()["built"]
+    assert isinstance(seen, list), seen
+    kinds = [(one["endpoint"], one["batch"], one["instances"]) for one in seen]
+    assert kinds == [(name, batch, 1) for name in ("Ultralytics", "Frames") for batch in (1, 2)]
+    assert min(one["framesPerSecond"] for one in seen) > 0
+
+
 def test_what_cannot_be_answered_is_refused_in_words() -> None:
     told = story()["refused"]
     assert "OpenCV reads no picture" in told["no jpeg"]

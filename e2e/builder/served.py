@@ -21,9 +21,11 @@ import numpy as np
 from tritonclient import grpc
 
 from e2e.builder import client, inside
+from model_repo_builder import served_curve
 from model_repo_builder.__main__ import main
 from model_repo_builder.config_lint import repository_findings
 from model_repo_builder.heads import ULTRALYTICS_TASK
+from model_repo_builder.manifest import decode
 from model_repo_builder.triton_config import parse
 
 if TYPE_CHECKING:
@@ -258,11 +260,24 @@ def measured() -> dict[str, Any]:
     """Measure the graph of frames as a user does: a curve, and the model as it was before."""
     out = inside.WORK / "curve.json"
     told = ["--url", ADDRESS, "--model", "shapes_frames", "--endpoint", "Frames", "--batch", "1", "--batch", "2"]
-    place = ["--product", "CPU", "--sm-count", "1", "--budget", "8", "--objective-ms", "60000", "--out", str(out)]
+    place = ["--product", "CPU", "--sm-count", "1", "--budget", "4", "--objective-ms", "60000", "--out", str(out)]
     began = time.monotonic()
     with contextlib.redirect_stdout(sys.stderr):
         code = main(["measure", *told, *place])
     return {"code": code, "seconds": time.monotonic() - began, "curve": json.loads(out.read_text())}
+
+
+def measured_in_a_build() -> list[Any] | str:
+    """Measure an engine as a build on a slice does: through a server of its own, before anybody serves it."""
+    told = {path.parent: decode(path.read_bytes()) for path in sorted(inside.STORE.glob("*/manifest.json"))}
+    draft = next(
+        served_curve.Draft(made, folder) for folder, made in told.items() if "Ultralytics" in made.recipe.endpoints
+    )
+    scratch = inside.WORK / "measured"
+    scratch.mkdir()
+    asked = served_curve.Asked(budget_s=4, batches=(1, 2), instances=(1,))
+    found = served_curve.points(draft, scratch, asked, lambda *_: None)
+    return found if isinstance(found, str) else [point.wire() for point in found]
 
 
 def run() -> dict[str, Any]:
@@ -273,7 +288,7 @@ def run() -> dict[str, Any]:
     bundled = made("yolo26n-shapes", "Detect", "Ultralytics", "Frames", "JPEG", size=640, called="shapes")
     made("yolo26n-shapes", "Detect", "Frames", size=640, frames="NV12", called="planes")
     with triton(inside.MODELS) as server:
-        return {
+        told = {
             "loaded": loaded(server),
             "tasks": {name: compared(folder, MODELS[name]) for name, folder in folders.items()},
             "shapes": shapes(server, bundled),
@@ -281,6 +296,7 @@ def run() -> dict[str, Any]:
             "traps": traps(),
             "curve": measured(),
         }
+    return told | {"built": measured_in_a_build()}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Static mode: three deployments with different objectives on a mixed node get the profiles that `plan` foretold.
 
-The curves are given by hand: nothing in this version measures them.
+The curves are given by hand: builds without a GPU measure none.
 """
 
 from __future__ import annotations

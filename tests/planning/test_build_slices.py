@@ -198,7 +198,8 @@ def fleet(*views: EngineView, held: int = 7, **given) -> Snapshot:
 
 
 def on(way: str, **given) -> BuildSlice:
-    return BuildSlice.model_validate({"way": way, "pool": "default", "profile": "1g.10gb", "resource": MIG} | given)
+    told = {"way": way, "pool": "default", "profile": "1g.10gb", "resource": MIG, "product": H100}
+    return BuildSlice.model_validate(told | given)
 
 
 BORROWED = on("Borrowed", lender={"namespace": "cams", "name": "gate"})

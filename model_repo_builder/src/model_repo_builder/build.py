@@ -13,6 +13,7 @@ from model_repo_builder.errors import Failed, Refused, failure_of
 from model_repo_builder.fetch import Fetch
 from model_repo_builder.store import DamagedError, Stored
 from yolofleet.api.build import BuildRequest, BuildResult
+from yolofleet.api.curve import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,6 +114,7 @@ def result_of(stored: Stored, outcome: str) -> BuildResult:
         "weightsSHA256": weights,
         "gate": stored.manifest.gate,
         "work": stored.manifest.work,
+        "rows": [row_of(point) for point in stored.manifest.points or []] or None,
     }
     return BuildResult.model_validate({"outcome": outcome} | told)
 

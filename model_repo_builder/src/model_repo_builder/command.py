@@ -56,6 +56,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     build.add_argument("--labelled", help="a labelled set to measure mAP on: a URL, or a .zip in YOLO's layout")
     build.add_argument("--labelled-sha256", help="digest of the set behind a URL (needed), or of a local file")
     build.add_argument("--labelled-images", type=int, default=500, metavar="N", help="the first by name (default 500)")
+    build.add_argument("--measure", type=int, metavar="SECONDS", help="through tritonserver on this GPU, for so long")
     build.add_argument("--image-size", default="640x640", metavar="HxW", help="height x width, multiples of 32")
     build.add_argument("--max-batch-size", type=int, default=8, metavar="N")
     build.add_argument("--endpoint", choices=get_args(Endpoint), action="append", help="repeatable (Ultralytics)")
@@ -159,7 +160,7 @@ def build_request(asked: argparse.Namespace) -> tuple[BuildRequest, Places]:
     key = engine_key(recipe=recipe, target=target, builder=builder)
     told = {"key": key, "name": engine_name(key), "source": source, "recipe": recipe, "builder": builder}
     places = Places(store=asked.out, source=folder, dataset=dataset)
-    more = {"target": target, "labelled": labelled, "timings_of": asked.timings_of}
+    more = {"target": target, "labelled": labelled, "timings_of": asked.timings_of, "measureSeconds": asked.measure}
     return BuildRequest.model_validate(told | more), places
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_repo_builder.closed_door import closed_door
+from model_repo_builder.errors import clip
 from model_repo_builder.manifest import METADATA, MODEL_FILE, FramesGraph, Manifest, TensorSpec
 from model_repo_builder.metadata import Facts, triton_metadata
 from model_repo_builder.store import describe
@@ -82,7 +83,25 @@ class Conversion:
         if self.request.recipe.backend == "TensorRT":
             converted = self._compiled(target, converted)
         converted = self._measured(converted)
-        return self._described(weights, converted)
+        return self._served(self._described(weights, converted))
+
+    def _served(self, made: Manifest) -> Manifest:
+        """Measure what was made as it will be served, where the build has the slice that will serve it."""
+        if self.request.measure_seconds is None or self.request.target is None:
+            return made
+        from model_repo_builder import served_curve
+
+        report = self.board.stage("Measure")
+        asked = served_curve.Asked(budget_s=self.request.measure_seconds)
+        found = served_curve.points(served_curve.Draft(made, self.folder), self.scratch, asked, report)
+        if isinstance(found, str):
+            note = clip(f"its throughput was not measured: {found}", 512)
+            report(1.0, note)
+            notes = "; ".join(told for told in (made.provenance["notes"], note) if told)
+            return made.model_copy(update={"provenance": made.provenance | {"notes": notes}})
+        best = max(point.frames_per_second for point in found)
+        report(1.0, f"{len(found)} points, {best} frames/s at best")
+        return made.model_copy(update={"points": found})
 
     def _compiled(self, onnx_file: Path, converted: Converted) -> Converted:
         """Compile the ONNX file, compare the two, and keep the engine alone."""

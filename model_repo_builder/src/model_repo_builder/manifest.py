@@ -10,7 +10,6 @@ from pydantic import Field, ValidationError
 
 from yolofleet.api.base import ApiModel, text
 from yolofleet.api.build import Gate
-from yolofleet.api.estimate import Work
 from yolofleet.api.recipe import Backend, BatchSize, Recipe
 from yolofleet.api.store import MANIFEST, MAX_MANIFEST_BYTES, METADATA, Contents, StoredFile
 
@@ -63,7 +62,6 @@ class Manifest(Contents):
     provenance: dict[str, str]
     frames: FramesGraph | None = None
     gate: Gate | None = None
-    work: Work | None = None
 
     def file(self, name: str) -> StoredFile | None:
         """Return the entry of a file, or None."""

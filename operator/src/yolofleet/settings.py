@@ -34,6 +34,7 @@ class BuildSettings(_Section):
 
     `version` and `tensorrt_version` go into the content key: change them, and every engine is built anew.
     `backoff_seconds` doubles with each failed attempt, up to an hour; a build is never given up, only refused.
+    `measure_seconds`: for so long a build on a slice measures its engine through Triton before it is published; 0: not.
     `scratch_size` bounds each of a build's scratch folders on its node; a pod that needs more is evicted.
     """
 
@@ -42,6 +43,7 @@ class BuildSettings(_Section):
     builtin_url: str = ""
     deadline_seconds: Seconds = 3600
     backoff_seconds: Seconds = 10
+    measure_seconds: Annotated[int, Field(ge=0, le=600)] = 90
     resources: dict[str, dict[str, str | int]] = {"requests": {"cpu": "500m", "memory": "1Gi"}}
     scratch_size: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}[MGT]i$")] = "8Gi"
     node_selector: dict[str, str] = {}

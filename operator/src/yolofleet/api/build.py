@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from yolofleet.api.base import SHA256, ApiModel, Name, ObjectName, Printable, Profile, text
+from yolofleet.api.curve import Row
 from yolofleet.api.endpoints import Postprocess
 from yolofleet.api.estimate import Work
 from yolofleet.api.recipe import BatchSize, Builder, Endpoint, Recipe, Target
@@ -63,6 +64,8 @@ class BuildRequest(ApiModel):
     builder: Builder
     timings_of: SHA256 | None = None
     """The key of an engine in the same store whose timing cache the compiler begins with; no part of this one's key."""
+    measure_seconds: Annotated[int, Field(ge=1, le=600)] | None = None
+    """For how long the engine is measured on the slice it was built on; absent: not at all."""
 
 
 class Artifact(ApiModel):
@@ -173,13 +176,14 @@ class ServeFailure(Failure):
 
 
 class BuildResult(ApiModel):
-    """What a build pod leaves in its termination message."""
+    """What a build pod leaves in its termination message; `rows` are the points that its slice was measured at."""
 
     outcome: Literal["Published", "Cached", "Refused", "Failed"]
     artifact: Artifact | None = None
     weights_sha256: SHA256 | None = Field(default=None, alias="weightsSHA256")
     gate: Gate | None = None
     work: Work | None = None
+    rows: Annotated[list[Row], Field(max_length=64)] | None = None
     failure: Failure | None = None
 
 
@@ -196,6 +200,7 @@ class BuildSlice(ApiModel):
     way: Literal["Free", "Reserved", "Borrowed"]
     pool: ObjectName
     profile: Profile
+    product: Annotated[str, text(63)] = ""
     resource: Annotated[str, text(128, r"^nvidia\.com/[A-Za-z0-9.-]+$")]
     lender: LenderRef | None = None
 

@@ -32,6 +32,27 @@ class CurvePoint(ApiModel):
     """Bytes that travel to the GPU with each frame."""
 
 
+Row = Annotated[list[Natural], Field(min_length=7, max_length=7)]
+"""A point in few bytes: endpoint (its place among ENDPOINTS), batch, instances, frames per second, p50, p99, bytes."""
+ENDPOINTS: tuple[Endpoint, ...] = ("Ultralytics", "Frames", "JPEG")
+
+
+FIGURES = ("batch", "instances", "frames_per_second", "p50_microseconds", "p99_microseconds", "host_bytes_per_frame")
+
+
+def row_of(point: CurvePoint) -> list[int]:
+    """Return a point in few bytes: a termination message has 4096 of them."""
+    return [ENDPOINTS.index(point.endpoint), *(getattr(point, name) for name in FIGURES)]
+
+
+def point_of(row: list[int]) -> CurvePoint:
+    """Return the point that a row tells; ValueError where it tells none."""
+    endpoint, *figures = row
+    if endpoint >= len(ENDPOINTS):
+        raise ValueError(f"no endpoint has the number {endpoint}")
+    return CurvePoint.model_validate({"endpoint": ENDPOINTS[endpoint], **dict(zip(FIGURES, figures, strict=True))})
+
+
 class Curve(ApiModel):
     """All points of one engine on one kind of slice; `error` is the relative half-width of the band around them."""
 

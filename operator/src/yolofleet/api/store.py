@@ -9,6 +9,8 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field
 
 from yolofleet.api.base import SHA256, ApiModel, Url, text
+from yolofleet.api.curve import CurvePoint
+from yolofleet.api.estimate import Work
 
 STORE_ENV = "YOLOFLEET_STORE"
 """Environment variable of a serving pod's init container: a Bucket as JSON; without it the store is a folder."""
@@ -48,12 +50,17 @@ class StoredFile(ApiModel):
 
 
 class Contents(ApiModel):
-    """What the operator reads of a manifest; `attempt` is the folder of the files in an S3 store."""
+    """What the operator reads of a manifest; `attempt` is the folder of the files in an S3 store.
+
+    `work` is what the graph asks of a GPU, `points` what the slice that it was built on was measured to serve.
+    """
 
     key: SHA256
     files: Annotated[list[StoredFile], Field(min_length=1, max_length=16)]
     attempt: Attempt | None = None
     provenance: dict[str, str] = Field(default_factory=dict)
+    work: Work | None = None
+    points: Annotated[list[CurvePoint], Field(max_length=64)] | None = None
 
     def size_bytes(self) -> int:
         """Return the size of all files together."""

@@ -134,9 +134,10 @@ class EngineStore:
                 artifact = await self._whole(objects, key, found)
             except FalseReportError:
                 return None
-            weights = Contents.model_validate_json(found.body).provenance.get("weightsSHA256")
+            told = Contents.model_validate_json(found.body)
+            weights = told.provenance.get("weightsSHA256")
             known = weights if weights and SHA256_WORDS.fullmatch(weights) else None
-            return BuildResult(outcome="Cached", artifact=artifact, weights_sha256=known)
+            return BuildResult(outcome="Cached", artifact=artifact, weights_sha256=known, work=told.work)
 
     async def confirm(self, attempt: Attempt, told: Artifact) -> Artifact:
         """Return what is published under a key after a build that reports `told`; FalseReportError where it lied.

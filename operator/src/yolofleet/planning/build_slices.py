@@ -99,6 +99,7 @@ class Shelf:
 
     def _given(self, stock: Stock, way: str, why: str, lender: Lender | None = None) -> Given:
         told = {"way": way, "pool": stock.pool, "profile": stock.profile, "resource": stock.resource}
+        told |= {"product": stock.product}
         lent = {"lender": {"namespace": lender.namespace, "name": lender.name}} if lender else {}
         return Given(stock, BuildSlice.model_validate(told | lent), f"{stock.profile} ({way}): {why}")
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from yolofleet.api.build import BuildResult, Failure
 from yolofleet.api.conditions import Reason
+from yolofleet.api.curve import Curve, point_of
 from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.planning import mending
 from yolofleet.planning.backoff import backoff_s
@@ -151,11 +152,24 @@ def found_in_store(view: EngineView, result: BuildResult) -> EnginePlan:
             "weights_sha256": result.weights_sha256,
             "gate": result.gate,
             "work": result.work,
+            "curve": view.status.curve or _measured(view, result),
             "failure": None,
             "next_attempt_time": None,
         }
     )
     return EnginePlan(view, status, ready=True, reason=Reason.PUBLISHED, message="in the store, verified")
+
+
+def _measured(view: EngineView, result: BuildResult) -> Curve | None:
+    """Return the curve that the build measured on its slice; None of a build that had none, or was not measured."""
+    on, target = view.job.slice if view.job else None, view.spec.target
+    if not result.rows or on is None or target is None or not on.product:
+        return None
+    try:
+        points = [point_of(row) for row in result.rows]
+    except ValueError:
+        return None  # another version's words
+    return Curve(source="Measured", product=on.product, profile=on.profile, sm_count=target.sm_count, points=points)
 
 
 def _failed(view: EngineView, job: JobView, *, policy: Policy, now: datetime) -> EnginePlan:

@@ -90,6 +90,7 @@ def _container(name: str, planned: EnginePlan, settings: Settings) -> Object:
         target=view.spec.target,
         builder=view.spec.builder,
         timings_of=planned.timings_of,
+        measure_seconds=(settings.builds.measure_seconds or None) if view.spec.target else None,
     )
     return {
         "name": name,
