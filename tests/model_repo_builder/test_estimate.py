@@ -15,7 +15,7 @@ from model_repo_builder.errors import Refused
 from model_repo_builder.estimate import MEASURED, YOLO11N, fitted
 from model_repo_builder.graph_work import UncountedError, work_of
 from tests.model_repo_builder import small_yolo
-from yolofleet.api.estimate import H200, LAW, Place, Work, batch_ms, estimated_points
+from yolofleet.api.estimate import H200, LAW, UNSEEN, Place, Work, batch_ms, estimated_points
 
 BENCHMARKS = Path(__file__).parents[2] / "docs" / "benchmarks" / "h200.json"
 FITTED, ERROR = fitted(MEASURED)
@@ -26,11 +26,20 @@ def test_the_rows_are_those_that_were_published() -> None:
     rows = [row for row in told["rows"] if (row["path"], row["run"]) == ("engine", "early")]
     best = {row["batch"]: row["p50_ms"] for row in sorted(rows, key=lambda row: -row["p50_ms"])}
     assert {row.batch: row.p50_ms for row in MEASURED} == best
-    assert (H200.tflops, H200.gb_s, H200.sms) == (
-        told["rates"]["fp16_tflops"],
-        told["rates"]["copy_gb_s"],
-        told["sms"],
-    )
+    # The rates are measured anew by every run of the benchmarks; those of the rows' own run are the law's.
+    assert pytest.approx(told["rates"]["fp16_tflops"], rel=0.1) == H200.tflops
+    assert pytest.approx(told["rates"]["copy_gb_s"], rel=0.1) == H200.gb_s
+    assert told["sms"] == H200.sms
+
+
+def test_every_published_engine_of_that_model_lies_within_the_band() -> None:
+    """Also engines made for one batch, which nobody fitted to."""
+    rows = json.loads(BENCHMARKS.read_text())["rows"]
+    mine = [row for row in rows if (row["model"], row["path"], row["precision"]) == ("yolo11n", "engine", "FP16")]
+    whole = [row for row in mine if row["sms"] == H200.sms and row["instances"] == 1]
+    missed = [batch_ms(LAW, YOLO11N, row["batch"], H200) / row["p50_ms"] - 1 for row in whole]
+    assert len({row["batch"] for row in whole}) >= 3
+    assert max(map(abs, missed)) < float(UNSEEN)
 
 
 def test_a_row_that_is_left_out_is_found_again() -> None:
