@@ -45,6 +45,8 @@ MODELS: dict[str, Task] = {
     "yolov8n-cls": "Classify",
 }
 """One of each task, with random weights; the bundled model, which sees something, is asked everything."""
+TUNED = "yolo11n"
+"""Of these, the one whose repository is tuned by a curve."""
 KINDS = {"Segment": "masks", "Pose": "keypoints", "OBB": "obb", "Classify": "probs"}
 
 
@@ -75,13 +77,15 @@ def ready(asked: grpc.InferenceServerClient) -> bool:
         return False
 
 
-def made(name: str, task: Task, *endpoints: str, size: int = SIZE, **options: str) -> Path:
+def made(
+    name: str, task: Task, *endpoints: str, size: int = SIZE, serving: tuple[str, ...] = (), **options: str
+) -> Path:
     """Build and assemble a model; return the raw one's folder."""
     path = name if name == "yolo26n-shapes" else str(inside.saved(inside.random_model(name), name))
     chosen = [part for endpoint in endpoints for part in ("--endpoint", endpoint)]
     frames = ["--frames", options["frames"]] if "frames" in options else []
     result, _ = inside.build(path, task, size, size, *chosen, *frames)
-    return inside.assemble(inside.key_of(result), options.get("called", name), *chosen)
+    return inside.assemble(inside.key_of(result), options.get("called", name), *chosen, *serving)
 
 
 def compared(folder: Path, task: Task) -> dict[str, Any]:
@@ -243,9 +247,24 @@ def loaded(server: grpc.InferenceServerClient) -> dict[str, str]:
     for each in server.get_model_repository_index().models:
         written = parse((inside.MODELS / each.name / "config.pbtxt").read_text())
         kept = server.get_model_config(each.name).config
-        same = [one.name for one in kept.input] == [one.name for one in written.input]
-        told[each.name] = each.state if same and kept.max_batch_size == written.max_batch_size else "CHANGED"
+        told[each.name] = each.state if _numbers(kept) == _numbers(written) else "CHANGED"
     return told
+
+
+def _numbers(config: Any) -> tuple[Any, ...]:
+    instances = [group.count for group in config.instance_group]
+    delay = config.dynamic_batching.max_queue_delay_microseconds
+    return [one.name for one in config.input], config.max_batch_size, instances, delay
+
+
+def tuned() -> tuple[str, ...]:
+    """Return the arguments that tune a repository by a curve: two instances, batches of four, a delay."""
+    point = {"batch": 4, "instances": 2, "framesPerSecond": 100, "p50Microseconds": 30_000, "p99Microseconds": 40_000}
+    points = [point | {"endpoint": endpoint} for endpoint in ("Ultralytics", "Frames")]
+    place = {"source": "Measured", "product": "CPU", "profile": "gpu", "smCount": 1, "points": points}
+    path = inside.WORK / "given.json"
+    path.write_text(json.dumps(place))
+    return "--curve", str(path), "--objective-ms", "100"
 
 
 def traps() -> list[str]:
@@ -284,12 +303,14 @@ def run() -> dict[str, Any]:
     """Build, serve, ask, tell."""
     for folder in (inside.WORK, inside.STORE, inside.MODELS):
         folder.mkdir(parents=True)
-    folders = {name: made(name, task, "Ultralytics", "Frames") for name, task in MODELS.items()}
+    tasks = {name: tuned() if name == TUNED else () for name in MODELS}
+    folders = {name: made(name, task, "Ultralytics", "Frames", serving=tasks[name]) for name, task in MODELS.items()}
     bundled = made("yolo26n-shapes", "Detect", "Ultralytics", "Frames", "JPEG", size=640, called="shapes")
     made("yolo26n-shapes", "Detect", "Frames", size=640, frames="NV12", called="planes")
     with triton(inside.MODELS) as server:
         told = {
             "loaded": loaded(server),
+            "tuned": _numbers(server.get_model_config(TUNED).config)[1:],
             "tasks": {name: compared(folder, MODELS[name]) for name, folder in folders.items()},
             "shapes": shapes(server, bundled),
             "refused": refused(server),
