@@ -193,7 +193,7 @@ def _own(scene: _Scene) -> Kind:
     here = [one for one in (group, canary) if one is not None]
     return Kind(
         seats=_seats(scene, profile, scene.choice.free),
-        stands=sum(one.replicas for one in here) - (canary.surge if canary is not None else 0),
+        stands=sum(one.replicas for one in here) - (canary.surge if canary is not None and canary.replicas else 0),
         serves=sum(one.ready_replicas for one in here),
     )
 
