@@ -51,6 +51,11 @@ def test_every_generated_configuration_is_loaded_as_it_is_written() -> None:
     assert {"shapes", "shapes_frames", "shapes_jpeg", "shapes_jpeg_decode", "planes_frames"} <= set(loaded)
 
 
+def test_a_tuned_repository_runs_with_its_numbers() -> None:
+    """Batches of four, two instances, and what such a batch takes to fill at 100 frames a second, 5 ms at most."""
+    assert story()["tuned"] == [4, [2], 5000]
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_the_ultralytics_client_gets_what_it_gets_locally(name: str) -> None:
     """Boxes, masks, keypoints, angles and probabilities; names as in the file."""
@@ -94,6 +99,14 @@ def test_a_curve_is_measured_through_triton() -> None:
     assert {point.host_bytes_per_frame for point in curve.points} == {640 * 640 * 3}
     assert all(0 < point.p50_microseconds <= point.p99_microseconds for point in curve.points)
     assert min(point.frames_per_second for point in curve.points) > 0
+
+
+def test_a_build_measures_its_engine_through_a_triton_of_its_own() -> None:
+    seen = story()["built"]
+    assert isinstance(seen, list), seen
+    kinds = [(one["endpoint"], one["batch"], one["instances"]) for one in seen]
+    assert kinds == [(name, batch, 1) for name in ("Ultralytics", "Frames") for batch in (1, 2)]
+    assert min(one["framesPerSecond"] for one in seen) > 0
 
 
 def test_what_cannot_be_answered_is_refused_in_words() -> None:

@@ -21,9 +21,11 @@ import numpy as np
 from tritonclient import grpc
 
 from e2e.builder import client, inside
+from model_repo_builder import served_curve
 from model_repo_builder.__main__ import main
 from model_repo_builder.config_lint import repository_findings
 from model_repo_builder.heads import ULTRALYTICS_TASK
+from model_repo_builder.manifest import decode
 from model_repo_builder.triton_config import parse
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ MODELS: dict[str, Task] = {
     "yolov8n-cls": "Classify",
 }
 """One of each task, with random weights; the bundled model, which sees something, is asked everything."""
+TUNED = "yolo11n"
+"""Of these, the one whose repository is tuned by a curve."""
 KINDS = {"Segment": "masks", "Pose": "keypoints", "OBB": "obb", "Classify": "probs"}
 
 
@@ -73,13 +77,15 @@ def ready(asked: grpc.InferenceServerClient) -> bool:
         return False
 
 
-def made(name: str, task: Task, *endpoints: str, size: int = SIZE, **options: str) -> Path:
+def made(
+    name: str, task: Task, *endpoints: str, size: int = SIZE, serving: tuple[str, ...] = (), **options: str
+) -> Path:
     """Build and assemble a model; return the raw one's folder."""
     path = name if name == "yolo26n-shapes" else str(inside.saved(inside.random_model(name), name))
     chosen = [part for endpoint in endpoints for part in ("--endpoint", endpoint)]
     frames = ["--frames", options["frames"]] if "frames" in options else []
     result, _ = inside.build(path, task, size, size, *chosen, *frames)
-    return inside.assemble(inside.key_of(result), options.get("called", name), *chosen)
+    return inside.assemble(inside.key_of(result), options.get("called", name), *chosen, *serving)
 
 
 def compared(folder: Path, task: Task) -> dict[str, Any]:
@@ -241,9 +247,24 @@ def loaded(server: grpc.InferenceServerClient) -> dict[str, str]:
     for each in server.get_model_repository_index().models:
         written = parse((inside.MODELS / each.name / "config.pbtxt").read_text())
         kept = server.get_model_config(each.name).config
-        same = [one.name for one in kept.input] == [one.name for one in written.input]
-        told[each.name] = each.state if same and kept.max_batch_size == written.max_batch_size else "CHANGED"
+        told[each.name] = each.state if _numbers(kept) == _numbers(written) else "CHANGED"
     return told
+
+
+def _numbers(config: Any) -> tuple[Any, ...]:
+    instances = [group.count for group in config.instance_group]
+    delay = config.dynamic_batching.max_queue_delay_microseconds
+    return [one.name for one in config.input], config.max_batch_size, instances, delay
+
+
+def tuned() -> tuple[str, ...]:
+    """Return the arguments that tune a repository by a curve: two instances, batches of four, a delay."""
+    point = {"batch": 4, "instances": 2, "framesPerSecond": 100, "p50Microseconds": 30_000, "p99Microseconds": 40_000}
+    points = [point | {"endpoint": endpoint} for endpoint in ("Ultralytics", "Frames")]
+    place = {"source": "Measured", "product": "CPU", "profile": "gpu", "smCount": 1, "points": points}
+    path = inside.WORK / "given.json"
+    path.write_text(json.dumps(place))
+    return "--curve", str(path), "--objective-ms", "100"
 
 
 def traps() -> list[str]:
@@ -258,29 +279,45 @@ def measured() -> dict[str, Any]:
     """Measure the graph of frames as a user does: a curve, and the model as it was before."""
     out = inside.WORK / "curve.json"
     told = ["--url", ADDRESS, "--model", "shapes_frames", "--endpoint", "Frames", "--batch", "1", "--batch", "2"]
-    place = ["--product", "CPU", "--sm-count", "1", "--budget", "8", "--objective-ms", "60000", "--out", str(out)]
+    place = ["--product", "CPU", "--sm-count", "1", "--budget", "4", "--objective-ms", "60000", "--out", str(out)]
     began = time.monotonic()
     with contextlib.redirect_stdout(sys.stderr):
         code = main(["measure", *told, *place])
     return {"code": code, "seconds": time.monotonic() - began, "curve": json.loads(out.read_text())}
 
 
+def measured_in_a_build() -> list[Any] | str:
+    """Measure an engine as a build on a slice does: through a server of its own, before anybody serves it."""
+    told = {path.parent: decode(path.read_bytes()) for path in sorted(inside.STORE.glob("*/manifest.json"))}
+    draft = next(
+        served_curve.Draft(made, folder) for folder, made in told.items() if "Ultralytics" in made.recipe.endpoints
+    )
+    scratch = inside.WORK / "measured"
+    scratch.mkdir()
+    asked = served_curve.Asked(budget_s=2, batches=(1, 2), instances=(1,))
+    found = served_curve.points(draft, scratch, asked, lambda *_: None)
+    return found if isinstance(found, str) else [point.wire() for point in found]
+
+
 def run() -> dict[str, Any]:
     """Build, serve, ask, tell."""
     for folder in (inside.WORK, inside.STORE, inside.MODELS):
         folder.mkdir(parents=True)
-    folders = {name: made(name, task, "Ultralytics", "Frames") for name, task in MODELS.items()}
+    tasks = {name: tuned() if name == TUNED else () for name in MODELS}
+    folders = {name: made(name, task, "Ultralytics", "Frames", serving=tasks[name]) for name, task in MODELS.items()}
     bundled = made("yolo26n-shapes", "Detect", "Ultralytics", "Frames", "JPEG", size=640, called="shapes")
     made("yolo26n-shapes", "Detect", "Frames", size=640, frames="NV12", called="planes")
     with triton(inside.MODELS) as server:
-        return {
+        told = {
             "loaded": loaded(server),
+            "tuned": _numbers(server.get_model_config(TUNED).config)[1:],
             "tasks": {name: compared(folder, MODELS[name]) for name, folder in folders.items()},
             "shapes": shapes(server, bundled),
             "refused": refused(server),
             "traps": traps(),
             "curve": measured(),
         }
+    return told | {"built": measured_in_a_build()}
 
 
 if __name__ == "__main__":
