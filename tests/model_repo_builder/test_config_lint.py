@@ -18,7 +18,9 @@ from model_repo_builder.metadata import Facts, triton_metadata
 from model_repo_builder.triton_config import config_of, parse, text_of
 from tests.model_repo_builder.test_triton_config import CASES, DETECT, POSE, metadata
 from yolofleet.api.build import ServeRequest
+from yolofleet.api.curve import Curve
 from yolofleet.api.recipe import Backend, Endpoint, ImageSize, Recipe, Task
+from yolofleet.api.tuning import ModelTuning, Tuned, Wanted, tuned
 
 Config = Any
 GPU = replace(DETECT, backend="TensorRT")
@@ -183,12 +185,31 @@ ENDPOINTS: list[list[Endpoint]] = [["Ultralytics"], ["Ultralytics", "Frames"], [
 BACKENDS: list[Backend] = ["ONNXRuntime", "TensorRT"]
 
 
+def tuned_by_a_curve(
+    backend: Backend, endpoints: list[Endpoint], batch: int, instances: int
+) -> list[ModelTuning] | None:
+    """Return what the operator would send: a batch, instances, a delay, and on a GPU graphs."""
+    point = {"batch": batch, "instances": instances, "framesPerSecond": 500, "p50Microseconds": 1, "p99Microseconds": 1}
+    points = [point | {"endpoint": endpoint} for endpoint in endpoints]
+    place = {"source": "Measured", "product": "x", "profile": "gpu", "smCount": 1}
+    curve = Curve.model_validate(place | {"points": points})
+    found = [tuned(curve, Wanted(endpoint=one, backend=backend, p99_ms=50)) for one in endpoints]
+    return [one.model for one in found if isinstance(one, Tuned)]
+
+
 @pytest.mark.parametrize(("backend", "endpoints"), list(product(BACKENDS, ENDPOINTS)))
 def test_every_combination_parses_and_has_no_trap(backend: Backend, endpoints: list[Endpoint]) -> None:
-    for task, kind_of_input, batch, instances in product(HEADS, ("FP32", "FP16"), (1, 8), (1, 3)):
+    for task, kind_of_input, batch, instances, by_curve in product(
+        HEADS, ("FP32", "FP16"), (1, 8), (1, 3), (False, True)
+    ):
         manifest = told_of(task, backend, endpoints, kind_of_input)
         request = ServeRequest(
-            key="0" * 64, model_name="gate", max_batch_size=batch, instances=instances, endpoints=endpoints
+            key="0" * 64,
+            model_name="gate",
+            max_batch_size=batch,
+            instances=instances,
+            endpoints=endpoints,
+            tuning=tuned_by_a_curve(backend, endpoints, batch, instances) if by_curve else None,
         )
         parts = [repository._raw(manifest, request)] if "Ultralytics" in endpoints else []
         parts += endpoint_models.parts(manifest, request) if endpoints != ["Ultralytics"] else []
