@@ -117,3 +117,11 @@ def test_values_of_the_chart_that_are_named_are_there(page: Path) -> None:
 def test_reasons_of_conditions_that_are_named_are_there(page: Path) -> None:
     told = [found[1] for span in spans(page) if (found := CONDITION.match(span))]
     assert set(told) <= {reason.value for reason in Reason}
+
+
+def test_every_decision_has_a_number_of_its_own() -> None:
+    files = sorted((ROOT / "docs/adr").glob("*.md"))
+    numbers = [path.name.partition("-")[0] for path in files]
+    assert len(set(numbers)) == len(numbers) > 0
+    for path, number in zip(files, numbers, strict=True):
+        assert path.read_text().startswith(f"# {int(number)}. "), path.name
