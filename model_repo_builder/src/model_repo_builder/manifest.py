@@ -63,10 +63,6 @@ class Manifest(Contents):
     frames: FramesGraph | None = None
     gate: Gate | None = None
 
-    def file(self, name: str) -> StoredFile | None:
-        """Return the entry of a file, or None."""
-        return next((file for file in self.files if file.path == name), None)
-
 
 def encode(manifest: Manifest) -> bytes:
     """Write a manifest: the same one always gives the same bytes."""

@@ -98,7 +98,7 @@ class FolderStore:
     def take_timings(self, key: str, target: Path) -> bool:
         """Copy the timing cache of a published engine, verified; False where it has none."""
         stored = self.peek(key)
-        file = next((file for file in stored.manifest.files if file.path == TIMINGS), None) if stored else None
+        file = stored.manifest.file(TIMINGS) if stored else None
         if stored is None or file is None:
             return False
         self.take(stored, file, target)

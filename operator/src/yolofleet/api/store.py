@@ -62,6 +62,10 @@ class Contents(ApiModel):
     work: Work | None = None
     points: Annotated[list[CurvePoint], Field(max_length=64)] | None = None
 
+    def file(self, name: str) -> StoredFile | None:
+        """Return the entry of a file, or None."""
+        return next((file for file in self.files if file.path == name), None)
+
     def size_bytes(self) -> int:
         """Return the size of all files together."""
         return sum(file.size_bytes for file in self.files)

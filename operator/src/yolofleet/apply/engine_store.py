@@ -84,12 +84,8 @@ class EngineStore:
     async def _timings(self, namespace: str, key: str, seconds: int) -> StoredTimings | None:
         """Let an engine's timing cache be read; engines of former days have none, and a build can do without."""
         objects = self._objects(namespace)
-        found = await objects.get(objects.bucket.manifest_of(key), limit=MAX_MANIFEST_BYTES)
-        try:
-            told = Contents.model_validate_json(found.body) if found is not None else None
-        except ValidationError:
-            return None
-        file = next((file for file in told.files if file.path == TIMINGS), None) if told is not None else None
+        told = _contents(await objects.get(objects.bucket.manifest_of(key), limit=MAX_MANIFEST_BYTES))
+        file = told.file(TIMINGS) if told is not None else None
         if told is None or told.attempt is None or file is None:
             return None
         url = await objects.signed("GET", objects.bucket.file_of(key, told.attempt, TIMINGS), seconds=seconds)
@@ -110,10 +106,7 @@ class EngineStore:
 
     async def _published(self, objects: Objects, key: str, found: Content, seconds: int) -> Published:
         """Describe what lies there; what can't be read as a manifest has no files, and so counts as damaged."""
-        try:
-            told = Contents.model_validate_json(found.body)
-        except ValidationError:
-            told = None
+        told = _contents(found)
         names = [file.path for file in told.files] if told is not None and told.attempt else []
         places = [objects.bucket.file_of(key, told.attempt or "", name) for name in names] if told else []
         signed = await asyncio.gather(*(objects.signed("GET", place, seconds=seconds) for place in places))
@@ -188,11 +181,8 @@ class EngineStore:
         return StoredObject((namespace, key), attempt, entry.name, entry.size_bytes, entry.modified)
 
     async def _attempt_in(self, objects: Objects, name: str) -> str | None:
-        content = await objects.get(name, limit=MAX_MANIFEST_BYTES)
-        try:
-            return None if content is None else Contents.model_validate_json(content.body).attempt
-        except ValidationError:
-            return None
+        told = _contents(await objects.get(name, limit=MAX_MANIFEST_BYTES))
+        return told.attempt if told is not None else None
 
     async def discard(self, doomed: Deletion, still: Callable[[], bool]) -> bool:
         """Remove what was decided on, if it is `still` so once nobody else can be at this key."""
@@ -222,6 +212,14 @@ class EngineStore:
                 raise FalseReportError(f"{file.path} of {key} {have}, its manifest says {file.size_bytes} bytes")
         uri = objects.bucket.uri_of(key)
         return Artifact(uri=uri, sha256=_digest(content.body), size_bytes=told.size_bytes() + len(content.body))
+
+
+def _contents(found: Content | None) -> Contents | None:
+    """Return what a manifest says; None where there is none, or nothing that can be read as one."""
+    try:
+        return Contents.model_validate_json(found.body) if found is not None else None
+    except ValidationError:
+        return None
 
 
 def _digest(content: bytes) -> str:

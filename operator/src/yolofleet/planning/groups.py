@@ -46,7 +46,7 @@ def rollout_of(
     """Return the next step of what serves on the chosen profile; None where nothing serves there."""
     if isinstance(choice, NoChoice) or isinstance(asked, Verdict) or view.spec.suspend:
         return None
-    stable = next((group for group in view.groups if group.profile == choice.profile), None)
+    stable = view.group_on(choice.profile)
     serving = snapshot.engines.get((view.namespace, stable.engine)) if stable is not None else None
     if stable is None or serving is None or serving.artifact is None:
         return None  # what serves cannot be made anew: nothing to go back to
@@ -86,7 +86,7 @@ def groups_of(
         return (), ()
     if isinstance(choice, NoChoice):
         return (), tuple(group.name for group in view.all_groups)
-    current = next((group for group in view.groups if group.profile == choice.profile), None)
+    current = view.group_on(choice.profile)
     if rollout is not None and current is not None:
         made = _of_rollout(view, choice, current, rollout, ready, snapshot)
     elif ready is not None:
@@ -106,7 +106,7 @@ def _helping(view: DeploymentView, part: Part, snapshot: Snapshot) -> GroupPlan 
     """Return the Deployment on another kind of slices; None where what it serves can't be made anew."""
     if part.engine is None:
         return None
-    current = next((group for group in view.groups if group.profile == part.choice.profile), None)
+    current = view.group_on(part.choice.profile)
     surge = _surges(view, current, part.engine.name, part.choice, snapshot)
     return GroupPlan(part.choice, part.replicas, part.engine, surge, part.image, overflow=True)
 

@@ -177,7 +177,7 @@ def _of_rollout(
         return None
     if rollout.phase == "Canary":
         return Judged("True", Reason.CANARY, f"{rollout.reason}: {rollout.message}")
-    stable = next((group for group in view.groups if group.profile == choice.profile), view.groups[0])
+    stable = view.group_on(choice.profile) or view.groups[0]
     if rollout.phase == "RolledBack" and _rollout(view, stable, wanted).reason == Reason.STABLE:
         told = f"YoloEngine {rollout.engine} was taken back ({rollout.reason}: {rollout.message})"
         to_do = "change the spec, or say `kubectl yolofleet rollout retry` or `promote`"
@@ -199,7 +199,7 @@ def _progressing(
         return _before_the_first(choice, engine)
     if isinstance(choice, NoChoice):
         return Judged("False", Reason.HELD_BACK, f"still serving on {view.groups[0].profile}: {choice.message}")
-    group = next((group for group in view.groups if group.profile == choice.profile), view.groups[0])
+    group = view.group_on(choice.profile) or view.groups[0]
     if group.profile != choice.profile or (engine_name and group.engine != engine_name) or not engine.ok:
         return _replacing(group, choice, engine)
     return _rollout(view, group, wanted)
@@ -211,7 +211,7 @@ def _helping(view: DeploymentView, judged: Judged, wanted: Desired, mix: Mix) ->
         return judged
     told = [judged.message]
     for part in mix.parts:
-        group = next((group for group in view.groups if group.profile == part.choice.profile), None)
+        group = view.group_on(part.choice.profile)
         if group is None:
             return Judged("True", Reason.SCALING, f"0 → {part.replicas} replicas: {mix.why}")
         theirs = _rollout(view, group, replace(wanted, replicas=part.replicas, message=mix.why))

@@ -188,7 +188,7 @@ def _seats(scene: _Scene, profile: str, free: int) -> int:
 
 def _own(scene: _Scene) -> Kind:
     view, profile = scene.view, scene.choice.profile
-    group = next((group for group in view.groups if group.profile == profile), None)
+    group = view.group_on(profile)
     canary = view.canary if view.canary is not None and view.canary.profile == profile else None
     here = [one for one in (group, canary) if one is not None]
     return Kind(
@@ -200,7 +200,7 @@ def _own(scene: _Scene) -> Kind:
 
 def _settled(view: DeploymentView, choice: Choice, asked: Wish, snapshot: Snapshot) -> bool:
     """Tell whether the own kind serves what the spec asks for: until then the others stay with what they serve."""
-    stable = next((group for group in view.groups if group.profile == choice.profile), None)
+    stable = view.group_on(choice.profile)
     wanted = Revision(asked.name, view.spec.serving.image or snapshot.policy.image)
     return stable is None or Revision(stable.engine, stable.image).same(wanted)
 
@@ -209,7 +209,7 @@ def _lot(scene: _Scene, alternative: Alternative) -> _Lot | None:
     """Return what one other kind could do; None where it can't be compiled for, or serves for another reason."""
     view, snapshot = scene.view, scene.snapshot
     choice = alternative.choice(scene.choice)
-    group = next((group for group in view.groups if group.profile == choice.profile), None)
+    group = view.group_on(choice.profile)
     target = target_of(view.spec, choice, dict(choice.labels))
     if isinstance(target, Verdict) or (group is not None and not group.overflow):
         return None

@@ -228,6 +228,10 @@ class DeploymentView:
         """Return all Deployments, the canary's too."""
         return (*self.groups, self.canary) if self.canary is not None else self.groups
 
+    def group_on(self, profile: str) -> GroupView | None:
+        """Return the Deployment on a kind of slices, the canary's aside."""
+        return next((group for group in self.groups if group.profile == profile), None)
+
     @property
     def standing(self) -> int:
         """Return how many replicas were decided on last, as the Deployments say: a canary's surge is none of them."""
