@@ -24,7 +24,7 @@ from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.kube import Resource
 from yolofleet.observe import reading
 from yolofleet.observe.resources import DEPLOYMENT, MIGPOOL, NODE, POD, YOLODEPLOYMENT, YOLOENGINE
-from yolofleet.planning.building import step
+from yolofleet.planning.builds.building import step
 from yolofleet.planning.plan import EngineOwners, plan
 from yolofleet.planning.snapshot import Policy, Snapshot
 from yolofleet.render.engines import engine as engine_manifest

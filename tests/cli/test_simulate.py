@@ -59,7 +59,7 @@ def test_the_json_holds_legal_layouts_enough_slices_and_a_proof_that_checks(caps
 
 
 def _rates() -> tuple[list[Product], list[Need]]:
-    from yolofleet.planning.sizing import sized
+    from yolofleet.planning.sizing.rates import sized
     from yolofleet.planning.whatif.fleet import _ask
 
     fleet = Fleet.model_validate_json(EXAMPLE.read_text())

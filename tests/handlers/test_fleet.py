@@ -235,7 +235,7 @@ async def test_a_refused_build_is_final_says_what_to_mend_and_comes_to_rest(serv
 
 
 async def test_the_end_of_a_job_waits_for_the_last_words_of_its_pod(server, kube, monkeypatch):
-    monkeypatch.setattr("yolofleet.planning.building.LAST_WORDS_S", 10**9)
+    monkeypatch.setattr("yolofleet.planning.builds.building.LAST_WORDS_S", 10**9)
     server.put(node())
     server.put(yolodeployment())
     fleet = await started(kube)

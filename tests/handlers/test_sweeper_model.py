@@ -31,7 +31,7 @@ from yolofleet.apply.engine_store import Attempt, EngineStore, FalseReportError
 from yolofleet.handlers.store_keeper import StoreKeeper
 from yolofleet.handlers.sweeper import Sweeper
 from yolofleet.observe.cache import Cache
-from yolofleet.planning.sweeping import YOUNG_S, InUse, SweepPolicy, sweep
+from yolofleet.planning.builds.sweeping import YOUNG_S, InUse, SweepPolicy, sweep
 from yolofleet.render.meta import ATTEMPT_ANNOTATION, ENGINE_LABEL
 
 CASES = int(os.environ.get("LAW_CASES", "0"))

@@ -18,9 +18,9 @@ from yolofleet.handlers.top import Page, app
 from yolofleet.kube import Kube
 from yolofleet.observe.access import BURST, Access
 from yolofleet.observe.cache import Cache, Key
-from yolofleet.planning.pools import SliceUse
 from yolofleet.planning.scaling.memory import Figures as FpsFigures
 from yolofleet.planning.scaling.signals import Signals
+from yolofleet.planning.slices.pools import SliceUse
 
 TOKENS = {"t-ann": ("ann", ""), "t-root": ("root", ""), "t-bob": ("bob", ""), "made": ("viewer", AUDIENCE)}
 ALL = {("yolodeployments", ""), ("migpools", "")}

@@ -9,9 +9,9 @@ from typing import Any
 from tests.planning.worlds import NOW, POLICY, PUBLISHED, deployment, engine, group, node, pod, snapshot, spec
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.api.yoloengine import YoloEngineStatus
-from yolofleet.planning.comparing import Comparison, Tally
-from yolofleet.planning.groups import GroupPlan
+from yolofleet.planning.groups.grouping import GroupPlan
 from yolofleet.planning.plan import DeploymentPlan, plan
+from yolofleet.planning.rollout.comparing import Comparison, Tally
 from yolofleet.planning.snapshot import DeploymentView, EngineView, GroupView, PodView
 from yolofleet.render.status import deployment_status
 

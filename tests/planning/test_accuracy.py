@@ -14,10 +14,10 @@ from tests.planning.worlds import PUBLISHED, deployment, engine, snapshot, spec
 from yolofleet.api.build import Accuracy, Gate
 from yolofleet.api.yolodeployment import AccuracyGate
 from yolofleet.api.yoloengine import YoloEngineStatus
-from yolofleet.planning.accuracy import judged
-from yolofleet.planning.curves import home_of, recipe_id
 from yolofleet.planning.engines import wish
 from yolofleet.planning.plan import plan
+from yolofleet.planning.rollout.accuracy import judged
+from yolofleet.planning.sizing.curves import home_of, recipe_id
 
 DATASET = {"http": {"url": "http://files.cams/val.zip", "sha256": "e" * 64}}
 GATE = {"dataset": DATASET, "maxDrop": "0.02"}

@@ -29,8 +29,8 @@ from yolofleet.api.build import BuildSlice
 from yolofleet.api.conditions import Condition, Reason
 from yolofleet.api.recipe import Target
 from yolofleet.api.yolodeployment import ScalingStatus, YoloDeploymentStatus
-from yolofleet.planning.build_slices import Given, NotYet, Shelf, Stock, lender_of, shelf_of
-from yolofleet.planning.building import SLICE_WAIT_S
+from yolofleet.planning.builds.building import SLICE_WAIT_S
+from yolofleet.planning.builds.slices import Given, NotYet, Shelf, Stock, lender_of, shelf_of
 from yolofleet.planning.engines import verdict
 from yolofleet.planning.plan import plan, plan_engines
 from yolofleet.planning.snapshot import EngineView, Lender, Snapshot

@@ -26,8 +26,8 @@ from tests.planning.worlds import (
 from yolofleet.api.build import Progress
 from yolofleet.api.conditions import Reason
 from yolofleet.api.yoloengine import YoloEngineStatus
-from yolofleet.planning.backoff import MAX_BACKOFF_S, backoff_s
-from yolofleet.planning.building import LAST_WORDS_S, EnginePlan, step
+from yolofleet.planning.builds.backoff import MAX_BACKOFF_S, backoff_s
+from yolofleet.planning.builds.building import LAST_WORDS_S, EnginePlan, step
 from yolofleet.planning.snapshot import EngineView
 from yolofleet.render.status import engine_status
 

@@ -24,10 +24,10 @@ from tests.planning.worlds import (
 from yolofleet.api.curve import Curve
 from yolofleet.api.estimate import Work
 from yolofleet.api.yoloengine import YoloEngineStatus
-from yolofleet.planning.curves import recipe_from
-from yolofleet.planning.estimating import estimated
 from yolofleet.planning.plan import DeploymentPlan, Plan, plan
 from yolofleet.planning.scaling.capacity import Capacity, settled
+from yolofleet.planning.sizing.curves import recipe_from
+from yolofleet.planning.sizing.estimating import estimated
 from yolofleet.planning.snapshot import EngineView, Owner
 from yolofleet.render.status import deployment_status, engine_status
 

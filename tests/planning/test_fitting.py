@@ -13,7 +13,7 @@ from yolofleet.api.conditions import Reason
 from yolofleet.api.curve import Curve, CurvePoint
 from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.planning.plan import DeploymentPlan, plan
-from yolofleet.planning.profiles import slug
+from yolofleet.planning.slices.profiles import slug
 from yolofleet.planning.snapshot import Snapshot
 
 MIG = "nvidia.com/mig-"

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.planning.worlds import deployment, engine, group, node, pool, snapshot, spec, worlds
-from yolofleet.planning.placing import Choice, NoChoice, choose, market
+from yolofleet.planning.placing.choice import Choice, NoChoice, choose, market
 from yolofleet.planning.plan import DEFAULT_CONCURRENT_BUILDS, DeploymentPlan, concurrent_builds, plan
-from yolofleet.planning.pools import shared_out
-from yolofleet.planning.profiles import offers, same_profile, size_of
+from yolofleet.planning.slices.pools import shared_out
+from yolofleet.planning.slices.profiles import offers, same_profile, size_of
 from yolofleet.planning.snapshot import DeploymentView, Owner, Snapshot
 
 

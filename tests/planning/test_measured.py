@@ -11,7 +11,7 @@ from yolofleet.api.build import BuildSlice
 from yolofleet.api.curve import Curve
 from yolofleet.api.recipe import Target
 from yolofleet.api.yoloengine import YoloEngineStatus
-from yolofleet.planning.building import step
+from yolofleet.planning.builds.building import step
 from yolofleet.planning.plan import plan
 from yolofleet.planning.snapshot import EngineView
 from yolofleet.render.status import engine_status

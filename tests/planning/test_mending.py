@@ -26,8 +26,8 @@ from tests.planning.worlds import (
 from yolofleet.api.conditions import Condition, Reason
 from yolofleet.api.curve import Curve
 from yolofleet.api.yoloengine import Damage, YoloEngineStatus
-from yolofleet.planning.building import EnginePlan, step
-from yolofleet.planning.mending import WELL_S, as_stored
+from yolofleet.planning.builds.building import EnginePlan, step
+from yolofleet.planning.builds.mending import WELL_S, as_stored
 from yolofleet.planning.plan import plan
 from yolofleet.planning.snapshot import DamageReport, EngineView, JobView
 from yolofleet.render.status import engine_status

@@ -18,8 +18,8 @@ from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.observe import reading
 from yolofleet.planning.plan import DeploymentPlan, plan
-from yolofleet.planning.profiles import slug
 from yolofleet.planning.scaling.signals import ReplicaSignals, Signals, together
+from yolofleet.planning.slices.profiles import slug
 from yolofleet.planning.snapshot import DeploymentView, EngineView, GroupView, JobView, PodView, Snapshot
 from yolofleet.render.meta import OVERFLOW_ANNOTATION
 from yolofleet.render.serving import serving
@@ -409,8 +409,8 @@ def test_laws_of_a_life(needs: list[int], slices: dict[str, int], foreign: dict[
 
 
 def choice_of(bench: Bench):
-    from yolofleet.planning.fitting import Room, Worths
-    from yolofleet.planning.placing import choose, market
+    from yolofleet.planning.placing.choice import choose, market
+    from yolofleet.planning.placing.fitting import Room, Worths
 
     seen = bench.snapshot()
     return choose(

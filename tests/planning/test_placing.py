@@ -23,9 +23,9 @@ from yolofleet.api.conditions import Reason
 from yolofleet.api.recipe import Target
 from yolofleet.api.yolodeployment import Group, YoloDeploymentStatus
 from yolofleet.planning.engines import target_of, wish
-from yolofleet.planning.placing import Choice, NoChoice, choose, market
+from yolofleet.planning.placing.choice import Choice, NoChoice, choose, market
 from yolofleet.planning.plan import plan
-from yolofleet.planning.pools import pool_plans
+from yolofleet.planning.slices.pools import pool_plans
 
 MIG = "nvidia.com/mig-1g.10gb"
 TENSORRT = {"backend": "TensorRT"}

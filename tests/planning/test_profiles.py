@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.planning.worlds import H100, labelled, node
 from yolofleet.api.base import Profile
-from yolofleet.planning.profiles import known, offers, same_profile, size_of, slug
+from yolofleet.planning.slices.profiles import known, offers, same_profile, size_of, slug
 from yolofleet.render.meta import group_name
 
 profiles = st.from_regex(r"\A(gpu|[1-9][0-9]?g\.[1-9][0-9]{0,3}gb([.+-][a-z]{2,4}(\.all)?)?)\Z")

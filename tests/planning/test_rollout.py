@@ -12,9 +12,9 @@ from tests.planning.rolling import BEHIND, FAILING, GOOD, SILENT, SLOW, Cluster,
 from tests.planning.worlds import PUBLISHED, deployment, engine, group, node, snapshot, spec
 from yolofleet.api.rollout import RolloutReason
 from yolofleet.api.yoloengine import YoloEngineStatus
-from yolofleet.planning.comparing import LEAST_FAILURES, Comparison, Tally, outcome
 from yolofleet.planning.plan import plan
-from yolofleet.planning.rollout import beside, share
+from yolofleet.planning.rollout.comparing import LEAST_FAILURES, Comparison, Tally, outcome
+from yolofleet.planning.rollout.steps import beside, share
 
 
 def history(made: Cluster) -> list[tuple[str, str]]:

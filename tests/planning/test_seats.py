@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolofleet.planning.seats import Kind, Seated, seat
+from yolofleet.planning.groups.seats import Kind, Seated, seat
 
 counts = st.integers(0, 6)
 

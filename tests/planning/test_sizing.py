@@ -6,7 +6,7 @@ import pytest
 
 from yolofleet.api.curve import Curve
 from yolofleet.planning.capabilities import Capability, gpu_of, resolve
-from yolofleet.planning.sizing import Ask, Rate, rate_of, sized
+from yolofleet.planning.sizing.rates import Ask, Rate, rate_of, sized
 
 H100, A100 = "NVIDIA-H100-80GB-HBM3", "NVIDIA-A100-SXM4-80GB"
 

@@ -15,11 +15,11 @@ from yolofleet.api.outcome import PlanFile
 from yolofleet.api.snapshot import SnapshotFile
 from yolofleet.cli.simulate import wire
 from yolofleet.planning.capabilities import Gpu, gpu_of
-from yolofleet.planning.host_link import USABLE, link_of
 from yolofleet.planning.layouts.geometry import Layout, conflict, lattice_of, layouts
 from yolofleet.planning.layouts.overlay import FOREIGN, GpuState
 from yolofleet.planning.layouts.transition import Transition, after, served
 from yolofleet.planning.packing.proving import Case, checked
+from yolofleet.planning.slices.host_link import USABLE, link_of
 from yolofleet.planning.whatif.optimum import PoolOptimum, optima
 
 WHOLE_PLAN = settings(LAW, max_examples=max(8, LAW.max_examples // 4))

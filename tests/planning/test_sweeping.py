@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from tests.planning.worlds import NOW
 from yolofleet.api.recipe import engine_name
-from yolofleet.planning.sweeping import YOUNG_S, InUse, StoredObject, Survey, Sweep, SweepPolicy, Why, full, sweep
+from yolofleet.planning.builds.sweeping import (
+    YOUNG_S,
+    InUse,
+    StoredObject,
+    Survey,
+    Sweep,
+    SweepPolicy,
+    Why,
+    full,
+    sweep,
+)
 
 KEYS = [letter * 64 for letter in "abcdef"]
 PLACES = st.sampled_from([(namespace, key) for namespace in ("cams", "gates") for key in KEYS[:3]])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.planning.worlds import PUBLISHED, engine
 from yolofleet.api.recipe import Target
+from yolofleet.planning.builds.timings import timings_for
 from yolofleet.planning.snapshot import EngineView
-from yolofleet.planning.timings import timings_for
 
 SLICE = Target(compute_capability="9.0", sm_count=16, memory_mib=9984)
 WHOLE = Target(compute_capability="9.0", sm_count=132, memory_mib=81_559)

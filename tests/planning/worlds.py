@@ -15,8 +15,8 @@ from yolofleet.api.migpool import MigPoolSpec
 from yolofleet.api.recipe import Builder
 from yolofleet.api.yolodeployment import YoloDeploymentSpec, YoloDeploymentStatus
 from yolofleet.api.yoloengine import YoloEngineStatus
-from yolofleet.planning.curves import Curves, told_by
 from yolofleet.planning.engines import Wish, wish
+from yolofleet.planning.sizing.curves import Curves, told_by
 from yolofleet.planning.snapshot import (
     DeploymentView,
     EngineView,

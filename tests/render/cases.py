@@ -30,9 +30,9 @@ from tests.raw_objects import SETTINGS, settings
 from yolofleet.api.curve import Curve
 from yolofleet.api.store import Grant
 from yolofleet.api.yoloengine import YoloEngineStatus
-from yolofleet.planning.building import step
+from yolofleet.planning.builds.building import step
 from yolofleet.planning.plan import DeploymentPlan, plan
-from yolofleet.planning.pools import pool_plans
+from yolofleet.planning.slices.pools import pool_plans
 from yolofleet.planning.snapshot import EngineView, NodeView, Snapshot, UnreadableView
 from yolofleet.render import engines, serving, status
 from yolofleet.render.events import events

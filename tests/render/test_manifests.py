@@ -29,7 +29,7 @@ from tests.render.cases import (
 from tests.render.test_s3_store import GRANT, S3
 from yolofleet.api.build import BUILD_ENV, PHASES, SERVE_ENV, BuildRequest, BuildSlice, ServeRequest
 from yolofleet.api.store import GRANT_ENV, Grant
-from yolofleet.planning.build_slices import Given, Shelf, shelf_of
+from yolofleet.planning.builds.slices import Given, Shelf, shelf_of
 from yolofleet.planning.plan import plan
 from yolofleet.render import engines, serving
 from yolofleet.render.meta import HASH_ANNOTATION, SLICE_ANNOTATION, digest, hashed

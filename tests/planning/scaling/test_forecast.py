@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from tests.planning.scaling.test_replicas import CARRIES, decided, later, seen, world, written
 from tests.planning.worlds import NOW, group, pod
-from yolofleet.planning.profiles import slug
 from yolofleet.planning.scaling import arrivals, daily, forecast, headroom
 from yolofleet.planning.scaling.forecast import Prices, Slice
 from yolofleet.planning.scaling.priced import NAMES
 from yolofleet.planning.scaling.signals import ReplicaSignals, Signals, together
 from yolofleet.planning.scaling.starting import UNLEARNT_START_S, Start, start_of
+from yolofleet.planning.slices.profiles import slug
 
 PRICES = Prices(40.0)
 PRICED = {"scaling": {"overloadCostSeconds": 40, "targetUtilizationPercent": 100, "maxReplicas": 100}}

@@ -14,8 +14,8 @@ from yolofleet.api.conditions import Reason
 from yolofleet.api.curve import Curve, CurvePoint
 from yolofleet.api.yolodeployment import Group, YoloDeploymentStatus
 from yolofleet.api.yoloengine import YoloEngineStatus
-from yolofleet.planning.fitting import Worths
 from yolofleet.planning.judging import Judged
+from yolofleet.planning.placing.fitting import Worths
 from yolofleet.planning.plan import plan
 from yolofleet.planning.scaling.capacity import Capacity
 from yolofleet.planning.scaling.replicas import Desired, decide

@@ -26,7 +26,7 @@ from yolofleet.api.store import (
 )
 from yolofleet.errors import StoreError
 from yolofleet.objects import Content, Credential, Entry, Objects
-from yolofleet.planning.sweeping import Deletion, Place, StoredObject, Survey
+from yolofleet.planning.builds.sweeping import Deletion, Place, StoredObject, Survey
 
 SHA256_WORDS = re.compile(r"[a-f0-9]{64}")
 LAYOUT = re.compile(

@@ -13,7 +13,7 @@ from yolofleet.planning.capabilities import Gpu, gpu_of, resolve
 from yolofleet.planning.layouts.geometry import Slice
 from yolofleet.planning.layouts.overlay import FOREIGN, GpuState
 from yolofleet.planning.packing import FilledGpu
-from yolofleet.planning.profiles import WHOLE
+from yolofleet.planning.slices.profiles import WHOLE
 
 PALETTE = (
     "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866", "#44aa99",

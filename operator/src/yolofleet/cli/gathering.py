@@ -28,9 +28,9 @@ from yolofleet.kube import Resource
 from yolofleet.observe import reading
 from yolofleet.observe.devices import held_by
 from yolofleet.observe.resources import MIGPOOL, NODE, POD, YOLODEPLOYMENT, YOLOENGINE
-from yolofleet.planning.curves import told_by
-from yolofleet.planning.pools import shared_out
-from yolofleet.planning.profiles import PRODUCT_LABEL
+from yolofleet.planning.sizing.curves import told_by
+from yolofleet.planning.slices.pools import shared_out
+from yolofleet.planning.slices.profiles import PRODUCT_LABEL
 from yolofleet.planning.snapshot import DeploymentView
 from yolofleet.render.meta import DEPLOYMENT_LABEL, MANAGED_BY, MANAGER
 

@@ -14,10 +14,10 @@ from prometheus_client.registry import Collector
 from yolofleet.handlers.exposition import Gauges, Row
 from yolofleet.observe.cache import Key
 from yolofleet.planning.plan import DeploymentPlan
-from yolofleet.planning.pools import SliceUse
 from yolofleet.planning.scaling.memory import Figures as FpsFigures
 from yolofleet.planning.scaling.replicas import Desired
 from yolofleet.planning.scaling.signals import Signals
+from yolofleet.planning.slices.pools import SliceUse
 
 OBJECT = ("namespace", "yolodeployment")
 MICROSECONDS = 1e-6

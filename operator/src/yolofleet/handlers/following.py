@@ -20,7 +20,7 @@ from yolofleet.observe.scraping import CONCURRENCY, Scraper
 from yolofleet.observe.snapshot import Observer
 from yolofleet.planning.judging import objective_met
 from yolofleet.planning.plan import DeploymentPlan
-from yolofleet.planning.rollout import judged
+from yolofleet.planning.rollout.steps import judged
 from yolofleet.planning.scaling.replicas import Desired, decide
 from yolofleet.settings import Settings
 

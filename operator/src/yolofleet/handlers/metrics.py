@@ -7,7 +7,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from yolofleet.handlers.figures import Figures
-from yolofleet.planning.building import EnginePlan
+from yolofleet.planning.builds.building import EnginePlan
 
 
 class Metrics:

@@ -17,7 +17,7 @@ from yolofleet.api.store import CREDENTIAL_PATH, Grant
 from yolofleet.apply.engine_store import Attempt, EngineStore, FalseReportError
 from yolofleet.errors import StoreError
 from yolofleet.objects import credential_in
-from yolofleet.planning.building import EnginePlan, found_in_store, held_by_store
+from yolofleet.planning.builds.building import EnginePlan, found_in_store, held_by_store
 from yolofleet.planning.plan import Plan
 from yolofleet.planning.snapshot import EngineView, JobView, Snapshot
 from yolofleet.render.store import bucket, in_s3

@@ -12,7 +12,7 @@ from yolofleet.apply.engine_store import EngineStore
 from yolofleet.errors import StoreError
 from yolofleet.handlers.store_keeper import StoreKeeper
 from yolofleet.observe.cache import Cache
-from yolofleet.planning.sweeping import GIB, Deletion, InUse, Place, Sweep, SweepPolicy, Why, full, sweep
+from yolofleet.planning.builds.sweeping import GIB, Deletion, InUse, Place, Sweep, SweepPolicy, Why, full, sweep
 from yolofleet.render.meta import ATTEMPT_ANNOTATION, ENGINE_LABEL
 from yolofleet.settings import Settings
 

@@ -19,7 +19,7 @@ from yolofleet.handlers.figures import Figure, Figures
 from yolofleet.observe.access import Access, Asker
 from yolofleet.observe.cache import Cache, Key
 from yolofleet.observe.resources import MIGPOOL, YOLODEPLOYMENT
-from yolofleet.planning.profiles import size_of
+from yolofleet.planning.slices.profiles import size_of
 from yolofleet.render.meta import stamp
 from yolofleet.render.top import Live, top_row
 

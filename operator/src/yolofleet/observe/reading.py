@@ -17,7 +17,7 @@ from yolofleet.api.rollout import ROLLOUT_ANNOTATION
 from yolofleet.api.serving import amount
 from yolofleet.api.yolodeployment import YoloDeploymentSpec, YoloDeploymentStatus
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
-from yolofleet.planning.profiles import known
+from yolofleet.planning.slices.profiles import known
 from yolofleet.planning.snapshot import (
     DamageReport,
     DeploymentView,

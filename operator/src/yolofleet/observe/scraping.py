@@ -14,7 +14,7 @@ from yolofleet.observe import asking
 from yolofleet.observe.engine_activity import EngineActivity
 from yolofleet.observe.trials import Trials
 from yolofleet.observe.triton import LEAST_SUMMARISED, Counters, Rates, began_anew, extract, rates
-from yolofleet.planning.comparing import Comparison
+from yolofleet.planning.rollout.comparing import Comparison
 from yolofleet.planning.scaling.signals import ReplicaSignals, Signals, together
 from yolofleet.planning.snapshot import DeploymentView, PodView
 from yolofleet.render.serving import METRICS_PORT

@@ -18,13 +18,13 @@ from yolofleet.observe import reading
 from yolofleet.observe.cache import TARGET, Cache, Key
 from yolofleet.observe.devices import Devices
 from yolofleet.observe.resources import AUTOSCALER
-from yolofleet.planning.build_slices import lender_of, needs_slice
-from yolofleet.planning.comparing import Comparison
-from yolofleet.planning.curves import Curves, told_by
-from yolofleet.planning.mending import as_stored
-from yolofleet.planning.pools import SliceUse, slice_uses
+from yolofleet.planning.builds.mending import as_stored
+from yolofleet.planning.builds.slices import lender_of, needs_slice
+from yolofleet.planning.rollout.comparing import Comparison
 from yolofleet.planning.scaling.memory import Memory, stands
 from yolofleet.planning.scaling.signals import Signals
+from yolofleet.planning.sizing.curves import Curves, told_by
+from yolofleet.planning.slices.pools import SliceUse, slice_uses
 from yolofleet.planning.snapshot import (
     DeploymentView,
     EngineView,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from yolofleet.observe.triton import LEAST_SUMMARISED, Counters, began_anew
-from yolofleet.planning.comparing import Comparison, Tally
+from yolofleet.planning.rollout.comparing import Comparison, Tally
 from yolofleet.planning.scaling.levelled import helping
 from yolofleet.planning.snapshot import DeploymentView, PodView
 

@@ -11,10 +11,10 @@ from yolofleet.api.recipe import Builder, Endpoint, Target, engine_key, engine_n
 from yolofleet.api.sources import Source
 from yolofleet.api.yolodeployment import AccuracyGate, YoloDeploymentSpec
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
-from yolofleet.planning.accuracy import lost
-from yolofleet.planning.curves import labelled, recipe_from
-from yolofleet.planning.placing import Choice
-from yolofleet.planning.profiles import GPU_RESOURCE, WHOLE
+from yolofleet.planning.placing.choice import Choice
+from yolofleet.planning.rollout.accuracy import lost
+from yolofleet.planning.sizing.curves import labelled, recipe_from
+from yolofleet.planning.slices.profiles import GPU_RESOURCE, WHOLE
 from yolofleet.planning.snapshot import DeploymentView, EngineView
 
 SUPPORTED_SOURCES = ("builtin", "http", "pvc")

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from yolofleet.api.conditions import Reason, Status
 from yolofleet.api.rollout import RolloutStatus
 from yolofleet.planning.engines import Verdict
-from yolofleet.planning.failing import failing, in_words
-from yolofleet.planning.mixing import Mix
-from yolofleet.planning.placing import Choice, NoChoice
+from yolofleet.planning.groups.mixing import Mix
+from yolofleet.planning.placing.choice import Choice, NoChoice
+from yolofleet.planning.rollout.failing import failing, in_words
 from yolofleet.planning.scaling.replicas import QUEUE_SHARE, Desired
 from yolofleet.planning.snapshot import DeploymentView, GroupView, PodView
 

@@ -6,23 +6,23 @@ from dataclasses import dataclass, field, replace
 
 from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.recipe import Endpoint, Target
-from yolofleet.planning import mending
-from yolofleet.planning.build_slices import Shelf, shelf_of
-from yolofleet.planning.building import EnginePlan, on_slice, step
-from yolofleet.planning.curves import recipe_id, told_by
+from yolofleet.planning.builds import mending
+from yolofleet.planning.builds.building import EnginePlan, on_slice, step
+from yolofleet.planning.builds.slices import Shelf, shelf_of
+from yolofleet.planning.builds.timings import timings_for
 from yolofleet.planning.engines import Verdict, Wish, served_endpoints, target_of, unsupported, verdict, wish
-from yolofleet.planning.fitting import Room, Worths
-from yolofleet.planning.groups import GroupPlan, groups_of, rollout_of
+from yolofleet.planning.groups.grouping import GroupPlan, groups_of, rollout_of
+from yolofleet.planning.groups.mixing import Mix, mixed
 from yolofleet.planning.judging import Judgement, judge
-from yolofleet.planning.mixing import Mix, mixed
-from yolofleet.planning.placing import Choice, Market, NoChoice, choose, kinds_of, market
-from yolofleet.planning.pools import PoolPlan, pool_plans
-from yolofleet.planning.rollout import ENDED, RolloutPlan
+from yolofleet.planning.placing.choice import Choice, Market, NoChoice, choose, kinds_of, market
+from yolofleet.planning.placing.fitting import Room, Worths
+from yolofleet.planning.rollout.steps import ENDED, RolloutPlan
 from yolofleet.planning.scaling.capacity import Capacity
 from yolofleet.planning.scaling.replicas import Desired, decide, floor_of
+from yolofleet.planning.sizing.curves import recipe_id, told_by
+from yolofleet.planning.sizing.tuning import Tunings
+from yolofleet.planning.slices.pools import PoolPlan, pool_plans
 from yolofleet.planning.snapshot import DeploymentView, GroupView, Owner, PoolView, Snapshot
-from yolofleet.planning.timings import timings_for
-from yolofleet.planning.tuning import Tunings
 
 DEFAULT_CONCURRENT_BUILDS = 4
 

@@ -16,10 +16,10 @@ from yolofleet.api.migpool import MigPoolSpec
 from yolofleet.api.recipe import Builder
 from yolofleet.api.yolodeployment import YoloDeploymentSpec, YoloDeploymentStatus
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
-from yolofleet.planning.comparing import Comparison
-from yolofleet.planning.curves import Curves
+from yolofleet.planning.rollout.comparing import Comparison
 from yolofleet.planning.scaling.memory import Memory
 from yolofleet.planning.scaling.signals import Signals
+from yolofleet.planning.sizing.curves import Curves
 
 SNAPSHOT_VERSION = 1
 

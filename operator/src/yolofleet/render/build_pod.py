@@ -22,8 +22,8 @@ from yolofleet.api.build import (
     BuildRequest,
 )
 from yolofleet.api.store import GRANT_ENV, Grant
-from yolofleet.planning.build_slices import Stock
-from yolofleet.planning.building import EnginePlan
+from yolofleet.planning.builds.building import EnginePlan
+from yolofleet.planning.builds.slices import Stock
 from yolofleet.planning.snapshot import EngineView
 from yolofleet.render.meta import CONTAINER_SECURITY, POD_SECURITY, Object, on_products
 from yolofleet.settings import Settings

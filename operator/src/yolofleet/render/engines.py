@@ -7,8 +7,8 @@ import json
 from yolofleet.api import API_VERSION
 from yolofleet.api.build import EXIT_REFUSED
 from yolofleet.api.store import Grant
-from yolofleet.planning.build_slices import Given
-from yolofleet.planning.building import EnginePlan
+from yolofleet.planning.builds.building import EnginePlan
+from yolofleet.planning.builds.slices import Given
 from yolofleet.planning.plan import EngineOwners
 from yolofleet.render.build_pod import build_pod
 from yolofleet.render.meta import (

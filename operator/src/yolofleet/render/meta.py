@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from yolofleet.api import API_VERSION, GROUP
-from yolofleet.planning.profiles import PRODUCT_LABEL, slug
+from yolofleet.planning.slices.profiles import PRODUCT_LABEL, slug
 from yolofleet.planning.snapshot import DeploymentView, EngineView, Owner
 
 Object = dict[str, Any]

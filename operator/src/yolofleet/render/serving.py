@@ -9,10 +9,10 @@ from typing import Any
 from yolofleet.api.build import MODELS_PATH, SERVE_ENV, STORE_PATH, ServeRequest
 from yolofleet.api.store import CREDENTIAL_PATH, STORE_ENV
 from yolofleet.api.yolodeployment import Serving
-from yolofleet.planning.groups import GroupPlan
-from yolofleet.planning.placing import Choice
+from yolofleet.planning.groups.grouping import GroupPlan
+from yolofleet.planning.placing.choice import Choice
 from yolofleet.planning.plan import DeploymentPlan
-from yolofleet.planning.profiles import slug
+from yolofleet.planning.slices.profiles import slug
 from yolofleet.planning.snapshot import DeploymentView
 from yolofleet.render.meta import (
     CANARY,

@@ -20,14 +20,14 @@ from yolofleet.api.yolodeployment import (
     YoloDeploymentStatus,
 )
 from yolofleet.api.yoloengine import YoloEngine, YoloEngineStatus
-from yolofleet.planning.building import EnginePlan
-from yolofleet.planning.curves import told_by
-from yolofleet.planning.estimating import may_be_estimated
-from yolofleet.planning.groups import GroupPlan
+from yolofleet.planning.builds.building import EnginePlan
+from yolofleet.planning.groups.grouping import GroupPlan
 from yolofleet.planning.judging import Judged
 from yolofleet.planning.plan import DeploymentPlan
-from yolofleet.planning.pools import PoolPlan
 from yolofleet.planning.scaling.capacity import kept
+from yolofleet.planning.sizing.curves import told_by
+from yolofleet.planning.sizing.estimating import may_be_estimated
+from yolofleet.planning.slices.pools import PoolPlan
 from yolofleet.planning.snapshot import UnreadableView
 from yolofleet.render.meta import DEPLOYMENT_LABEL, MANAGED_BY, MANAGER, stamp
 from yolofleet.render.serving import GRPC_PORT, HTTP_PORT

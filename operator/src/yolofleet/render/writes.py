@@ -10,9 +10,9 @@ from typing import Any
 
 from yolofleet.api.rollout import RolloutStatus
 from yolofleet.api.store import Grant
-from yolofleet.planning.building import EnginePlan
+from yolofleet.planning.builds.building import EnginePlan
 from yolofleet.planning.plan import DeploymentPlan, EngineOwners, Plan
-from yolofleet.planning.pools import PoolPlan
+from yolofleet.planning.slices.pools import PoolPlan
 from yolofleet.planning.snapshot import UnreadableView
 from yolofleet.render import engines, serving
 from yolofleet.render.events import events

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from yolofleet.cli.diagnosis import Facts, Finding, Level, Object, Unseen, unseen
 from yolofleet.observe import reading, text_format
-from yolofleet.planning.profiles import known
+from yolofleet.planning.slices.profiles import known
 
 PREFIX = "nvidia.com/"
 LEAST_DRIVER = {"ampere": 450, "hopper": 525}

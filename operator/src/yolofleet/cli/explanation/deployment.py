@@ -15,9 +15,9 @@ from yolofleet.api.top import TopDeployment
 from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.cli.explanation import Object, Section, figure, happened, holding_back
 from yolofleet.cli.standing import number, standing
-from yolofleet.planning.curves import told_by
-from yolofleet.planning.profiles import size_of
-from yolofleet.planning.sizing import Ask, rate_of
+from yolofleet.planning.sizing.curves import told_by
+from yolofleet.planning.sizing.rates import Ask, rate_of
+from yolofleet.planning.slices.profiles import size_of
 
 BINDS = {
     "FollowingDemand": "the demand",

@@ -1,6 +1,5 @@
 """Sizing and packing as one optimisation: the fewest GPUs, or the cheapest, with a proof that others can check."""
 
-from yolofleet.planning.need import Need
 from yolofleet.planning.packing.certificate import Certificate, recomputed_bound
 from yolofleet.planning.packing.change import changed
 from yolofleet.planning.packing.outcome import FOREIGN, FilledGpu, Share, certificate, filled_gpus, shares
@@ -8,6 +7,7 @@ from yolofleet.planning.packing.plan import Packing, pack
 from yolofleet.planning.packing.problem import Problem, Product, problem_of
 from yolofleet.planning.packing.shortage import Shortfall, pack_by_priority
 from yolofleet.planning.packing.stock import is_reserve, reserve, stocks
+from yolofleet.planning.sizing.need import Need
 
 __all__ = [
     "FOREIGN",

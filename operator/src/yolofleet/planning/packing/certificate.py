@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from yolofleet.planning.layouts.geometry import Lattice
-from yolofleet.planning.need import Need
 from yolofleet.planning.packing.problem import Product
+from yolofleet.planning.sizing.need import Need
 
 _TINY = 1e-9
 _DEEPEST = 40

@@ -11,13 +11,13 @@ from dataclasses import replace
 import numpy as np
 
 from yolofleet.errors import Refused
-from yolofleet.planning.need import Need
 from yolofleet.planning.packing.covering import cheapest_covers
 from yolofleet.planning.packing.greedy import filled
 from yolofleet.planning.packing.plan import Packing
 from yolofleet.planning.packing.pool import margin_of
 from yolofleet.planning.packing.problem import Floats, Ints
 from yolofleet.planning.packing.programmes import lay_out
+from yolofleet.planning.sizing.need import Need
 
 _TINY = 1e-6
 

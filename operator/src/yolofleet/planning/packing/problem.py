@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from yolofleet.errors import Refused
 from yolofleet.planning.layouts.geometry import Lattice, Layout, worthwhile
-from yolofleet.planning.need import Need
+from yolofleet.planning.sizing.need import Need
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer[Any]]

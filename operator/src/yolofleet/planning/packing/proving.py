@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from yolofleet.api.outcome import PlanFile, PlannedGpu
 from yolofleet.planning.layouts.geometry import Lattice, Layout, Slice, conflict
-from yolofleet.planning.need import Need
 from yolofleet.planning.packing.certificate import Certificate, recomputed_bound
 from yolofleet.planning.packing.problem import Product, next_sum
+from yolofleet.planning.sizing.need import Need
 
 _TINY = 1e-6
 _ROUNDED = 5e-4  # figures in the file have three decimals

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from yolofleet.planning.layouts.geometry import Kind, Lattice
-from yolofleet.planning.need import Need
 from yolofleet.planning.packing.plan import Packing, pack
 from yolofleet.planning.packing.problem import Product, problem_of
+from yolofleet.planning.sizing.need import Need
 
 TENTHS = 10
 _TENTH = "tenth"

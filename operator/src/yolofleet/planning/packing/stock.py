@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from yolofleet.planning.layouts.geometry import Layout, residual
-from yolofleet.planning.need import Need
 from yolofleet.planning.packing.problem import Product
+from yolofleet.planning.sizing.need import Need
 
 _RESERVED = "reserved for "
 

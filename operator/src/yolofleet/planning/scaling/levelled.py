@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from yolofleet.planning.profiles import slug
 from yolofleet.planning.scaling.signals import ReplicaSignals, Signals
+from yolofleet.planning.slices.profiles import slug
 from yolofleet.planning.snapshot import DeploymentView
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from statistics import median
 
-from yolofleet.planning.profiles import slug
+from yolofleet.planning.slices.profiles import slug
 from yolofleet.planning.snapshot import DeploymentView
 
 LONGEST_START_S = 3600.0

@@ -9,7 +9,7 @@ from functools import partial
 from yolofleet.api.snapshot import SnapshotDeployment, SnapshotEngine, SnapshotFile
 from yolofleet.api.yolodeployment import Demand, YoloDeploymentSpec
 from yolofleet.errors import Refused
-from yolofleet.planning.curves import recipe_from
+from yolofleet.planning.sizing.curves import recipe_from
 from yolofleet.planning.whatif.foretelling import foretold
 from yolofleet.planning.whatif.optimum import planned
 from yolofleet.planning.whatif.seating import name_of

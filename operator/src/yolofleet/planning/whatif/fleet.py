@@ -11,8 +11,6 @@ from yolofleet.api.fleet import Fleet, FleetDeployment
 from yolofleet.api.migpool import Reserved
 from yolofleet.errors import Refused
 from yolofleet.planning.capabilities import Capability, Gpu, Unknown, gpu_of, resolve
-from yolofleet.planning.curves import Kind
-from yolofleet.planning.host_link import GB
 from yolofleet.planning.layouts.geometry import lattice_of
 from yolofleet.planning.layouts.overlay import GpuState
 from yolofleet.planning.packing import (
@@ -28,7 +26,9 @@ from yolofleet.planning.packing import (
     reserve,
     shares,
 )
-from yolofleet.planning.sizing import Ask, Sized, sized
+from yolofleet.planning.sizing.curves import Kind
+from yolofleet.planning.sizing.rates import Ask, Sized, sized
+from yolofleet.planning.slices.host_link import GB
 
 FIRST = 2**31
 """The priority of what a pool keeps free: above any PriorityClass."""

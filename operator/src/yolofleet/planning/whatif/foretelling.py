@@ -12,10 +12,10 @@ from yolofleet.api.migpool import LabelSelector
 from yolofleet.api.recipe import Builder
 from yolofleet.api.snapshot import Holder, SnapshotDeployment, SnapshotFile, SnapshotNode, SnapshotSlice
 from yolofleet.api.yolodeployment_status import YoloDeploymentStatus
-from yolofleet.planning.host_link import share_of
 from yolofleet.planning.plan import DeploymentPlan, plan
-from yolofleet.planning.profiles import GPU_RESOURCE, MIG_PREFIX, PRODUCT_LABEL, WHOLE, profile_behind, slug
 from yolofleet.planning.scaling.signals import Signals
+from yolofleet.planning.slices.host_link import share_of
+from yolofleet.planning.slices.profiles import GPU_RESOURCE, MIG_PREFIX, PRODUCT_LABEL, WHOLE, profile_behind, slug
 from yolofleet.planning.snapshot import DeploymentView, GroupView, NodeView, PodView, Policy, PoolView, Snapshot
 from yolofleet.planning.whatif.seating import name_of
 from yolofleet.planning.whatif.survey import curves_of

@@ -12,7 +12,7 @@ from yolofleet.planning.layouts.overlay import FOREIGN, GpuState, overlay
 from yolofleet.planning.layouts.spreading import bunched
 from yolofleet.planning.layouts.transition import Transition, transition
 from yolofleet.planning.packing import Need
-from yolofleet.planning.sizing import Sized
+from yolofleet.planning.sizing.rates import Sized
 from yolofleet.planning.whatif.fleet import FleetPlan, cost_of, fleet_plan, packed
 from yolofleet.planning.whatif.survey import Survey, homeless, surveyed
 

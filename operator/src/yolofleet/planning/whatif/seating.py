@@ -11,7 +11,7 @@ from yolofleet.planning.capabilities import Gpu, Unknown, gpu_of, resolve
 from yolofleet.planning.layouts.dealing import dealt
 from yolofleet.planning.layouts.geometry import Lattice, Layout, Slice, conflict, lattice_of
 from yolofleet.planning.layouts.overlay import FOREIGN, GpuState, slices_by_start
-from yolofleet.planning.profiles import GPU_RESOURCE, PRODUCT_LABEL, WHOLE, profile_behind
+from yolofleet.planning.slices.profiles import GPU_RESOURCE, PRODUCT_LABEL, WHOLE, profile_behind
 
 SETTLED = (None, "", "success")
 """States of mig-manager in which a node's slices are what they seem."""

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.snapshot import SnapshotDeployment, SnapshotFile, SnapshotNode, SnapshotPool
 from yolofleet.planning.capabilities import Capability, Gpu, gpu_of
-from yolofleet.planning.curves import Curves, Kind, home_of
 from yolofleet.planning.layouts.geometry import Lattice, lattice_of
 from yolofleet.planning.layouts.overlay import FOREIGN, GpuState
 from yolofleet.planning.layouts.spreading import Place
 from yolofleet.planning.packing import Need, Product, stocks
 from yolofleet.planning.scaling.replicas import planned_fps
-from yolofleet.planning.sizing import Ask, Rate, Sized, allowed, decodes_on_gpu, endpoint_of, rate_on, sized
+from yolofleet.planning.sizing.curves import Curves, Kind, home_of
+from yolofleet.planning.sizing.rates import Ask, Rate, Sized, allowed, decodes_on_gpu, endpoint_of, rate_on, sized
 from yolofleet.planning.whatif.fleet import FIRST, links_of, reserves, useful
 from yolofleet.planning.whatif.seating import name_of, seats_of
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from yolofleet.planning.profiles import offers, size_of
+from yolofleet.planning.slices.profiles import offers, size_of
 from yolofleet.planning.snapshot import NodeView, PoolView
 
 

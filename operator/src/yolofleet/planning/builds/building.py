@@ -9,9 +9,9 @@ from yolofleet.api.build import BuildResult, Failure
 from yolofleet.api.conditions import Reason
 from yolofleet.api.curve import Curve, point_of
 from yolofleet.api.yoloengine import YoloEngineStatus
-from yolofleet.planning import mending
-from yolofleet.planning.backoff import backoff_s
-from yolofleet.planning.build_slices import Given, NotYet
+from yolofleet.planning.builds import mending
+from yolofleet.planning.builds.backoff import backoff_s
+from yolofleet.planning.builds.slices import Given, NotYet
 from yolofleet.planning.snapshot import EngineView, JobView, Policy
 
 QUEUE_RECHECK_S = 15

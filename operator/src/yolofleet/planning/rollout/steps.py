@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from yolofleet.api.rollout import HISTORY, VERBS, PastRollout, Phase, RolloutReason, RolloutStatus
-from yolofleet.planning.comparing import Outcome, outcome
+from yolofleet.planning.rollout.comparing import Outcome, outcome
 from yolofleet.planning.snapshot import DeploymentView, GroupView
 
 CRASH_GRACE_S = 60

@@ -12,8 +12,8 @@ from yolofleet.api.recipe import Frames, Recipe
 from yolofleet.api.tuning import doable
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.api.yoloengine import YoloEngineStatus
-from yolofleet.planning.estimating import estimated
-from yolofleet.planning.profiles import same_profile
+from yolofleet.planning.sizing.estimating import estimated
+from yolofleet.planning.slices.profiles import same_profile
 
 Kind = tuple[str, str]
 """A GPU product and a profile."""

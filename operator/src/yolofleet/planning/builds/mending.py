@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from yolofleet.api.yoloengine import Damage, YoloEngineStatus
-from yolofleet.planning.backoff import backoff_s
+from yolofleet.planning.builds.backoff import backoff_s
 from yolofleet.planning.snapshot import DamageReport, DeploymentView, EngineView
 
 WELL_S = 86_400

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 
 from yolofleet.planning.capabilities import Gpu, Unknown, gpu_of, resolve
-from yolofleet.planning.profiles import WHOLE, size_of
+from yolofleet.planning.slices.profiles import WHOLE, size_of
 
 USABLE = 0.8
 """The part of a link that is planned with: the rest is for the protocol, for answers, and for what is not frames."""

@@ -11,10 +11,10 @@ from yolofleet.api.recipe import Backend, Endpoint
 from yolofleet.api.tuning import error_of, operating_point
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.planning.capabilities import Capability
-from yolofleet.planning.curves import Kind
-from yolofleet.planning.host_link import GB, link_of, share_of
-from yolofleet.planning.need import Need
-from yolofleet.planning.profiles import same_profile
+from yolofleet.planning.sizing.curves import Kind
+from yolofleet.planning.sizing.need import Need
+from yolofleet.planning.slices.host_link import GB, link_of, share_of
+from yolofleet.planning.slices.profiles import same_profile
 
 
 @dataclass(frozen=True)

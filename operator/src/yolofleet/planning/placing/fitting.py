@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from yolofleet.planning.curves import Curves, Kind, RecipeId, home_of
-from yolofleet.planning.host_link import share_of
-from yolofleet.planning.profiles import Offer, same_profile, size_of, slug
 from yolofleet.planning.scaling.capacity import Capacity
 from yolofleet.planning.scaling.replicas import figures_of
-from yolofleet.planning.sizing import Ask, Rate, curves_on, endpoint_of, rate_of, rate_on
+from yolofleet.planning.sizing.curves import Curves, Kind, RecipeId, home_of
+from yolofleet.planning.sizing.rates import Ask, Rate, curves_on, endpoint_of, rate_of, rate_on
+from yolofleet.planning.sizing.tuning import Tunings
+from yolofleet.planning.slices.host_link import share_of
+from yolofleet.planning.slices.profiles import Offer, same_profile, size_of, slug
 from yolofleet.planning.snapshot import DeploymentView
-from yolofleet.planning.tuning import Tunings
 
 CLEARLY = 0.75
 """A running kind goes for one that costs so much of it, or leaves so much of the shortfall, or less."""

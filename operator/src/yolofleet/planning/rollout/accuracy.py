@@ -7,7 +7,7 @@ from decimal import Decimal
 from yolofleet.api.build import Accuracy, Gate, Metric
 from yolofleet.api.rollout import RolloutReason
 from yolofleet.api.yolodeployment import AccuracyGate
-from yolofleet.planning.comparing import Outcome
+from yolofleet.planning.rollout.comparing import Outcome
 
 FIELD = "spec.engine.accuracyGate"
 CALLED: dict[Metric, str] = {"MAP50": "mAP50", "MAP50To95": "mAP50-95"}

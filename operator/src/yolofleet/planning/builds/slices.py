@@ -14,9 +14,9 @@ from datetime import datetime
 from yolofleet.api.build import BuildSlice
 from yolofleet.api.recipe import Target
 from yolofleet.planning.engines import target_in
-from yolofleet.planning.placing import market
-from yolofleet.planning.profiles import Offer
+from yolofleet.planning.placing.choice import market
 from yolofleet.planning.scaling.replicas import floor_of
+from yolofleet.planning.slices.profiles import Offer
 from yolofleet.planning.snapshot import DeploymentView, EngineView, Lender, PoolView, Snapshot
 
 

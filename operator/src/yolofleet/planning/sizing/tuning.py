@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from yolofleet.api.recipe import Endpoint, Recipe
 from yolofleet.api.tuning import Tuned, Wanted, error_of, operating_point, tuned
-from yolofleet.planning.curves import Curves, Kind, RecipeId, recipe_id
-from yolofleet.planning.sizing import curves_on, most_bytes
+from yolofleet.planning.sizing.curves import Curves, Kind, RecipeId, recipe_id
+from yolofleet.planning.sizing.rates import curves_on, most_bytes
 
 
 class Tunings:

@@ -6,7 +6,7 @@ from yolofleet.api.curve import Curve
 from yolofleet.api.estimate import H200, UNSEEN, UNSEEN_GPU, Place, Rates, Work, estimated_points
 from yolofleet.api.recipe import Endpoint, Recipe
 from yolofleet.planning.capabilities import Gpu, Unknown, gpu_of, resolve
-from yolofleet.planning.profiles import WHOLE
+from yolofleet.planning.slices.profiles import WHOLE
 
 HALF = frozenset({"FP16", "BF16", "INT8", "FP8"})
 """The law is of engines in FP16, whose speed the narrower formats have at least; the wider ones are slower by nobody

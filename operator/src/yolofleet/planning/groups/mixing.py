@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from yolofleet.planning.engines import Verdict, Wish, target_of, wish
-from yolofleet.planning.fitting import Room, Worths
-from yolofleet.planning.placing import Alternative, Choice, NoChoice
-from yolofleet.planning.profiles import slug
-from yolofleet.planning.rollout import Revision
+from yolofleet.planning.groups.seats import Kind, Seated, seat
+from yolofleet.planning.placing.choice import Alternative, Choice, NoChoice
+from yolofleet.planning.placing.fitting import Room, Worths
+from yolofleet.planning.rollout.steps import Revision
 from yolofleet.planning.scaling.capacity import Capacity
 from yolofleet.planning.scaling.memory import Slices
 from yolofleet.planning.scaling.replicas import Desired
-from yolofleet.planning.seats import Kind, Seated, seat
+from yolofleet.planning.slices.profiles import slug
 from yolofleet.planning.snapshot import DeploymentView, EngineView, GroupView, Snapshot
 
 PATIENCE = timedelta(seconds=15)

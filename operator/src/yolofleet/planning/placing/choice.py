@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 from yolofleet.api.conditions import Reason
 from yolofleet.api.migpool import DEFAULT_POOL
-from yolofleet.planning.fitting import Lot, NoFit, Room, Worths, fit, lots_of
-from yolofleet.planning.pools import shared_out
-from yolofleet.planning.profiles import Offer, offers, same_profile, size_of
+from yolofleet.planning.placing.fitting import Lot, NoFit, Room, Worths, fit, lots_of
+from yolofleet.planning.slices.pools import shared_out
+from yolofleet.planning.slices.profiles import Offer, offers, same_profile, size_of
 from yolofleet.planning.snapshot import DeploymentView, NodeView, PoolView
 
 

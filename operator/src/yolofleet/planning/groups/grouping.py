@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from yolofleet.api.tuning import Tuned
-from yolofleet.planning.accuracy import judged
-from yolofleet.planning.comparing import Outcome
 from yolofleet.planning.engines import Verdict, Wish
-from yolofleet.planning.mixing import Mix, Part
-from yolofleet.planning.placing import Choice, NoChoice
-from yolofleet.planning.profiles import slug
-from yolofleet.planning.rollout import Revision, RolloutPlan, Scene, step
+from yolofleet.planning.groups.mixing import Mix, Part
+from yolofleet.planning.placing.choice import Choice, NoChoice
+from yolofleet.planning.rollout.accuracy import judged
+from yolofleet.planning.rollout.comparing import Outcome
+from yolofleet.planning.rollout.steps import Revision, RolloutPlan, Scene, step
+from yolofleet.planning.slices.profiles import slug
 from yolofleet.planning.snapshot import DeploymentView, EngineView, GroupView, Snapshot
 
 LOAD_SLACK_S = 60

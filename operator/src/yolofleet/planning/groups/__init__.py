@@ -1,0 +1,1 @@
+"""Which Deployments serve one YoloDeployment, and how many replicas sit in each."""

@@ -1,0 +1,1 @@
+"""Which profile of slices a deployment gets."""

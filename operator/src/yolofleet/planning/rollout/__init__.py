@@ -1,0 +1,1 @@
+"""How a new revision takes over, and whether it does as well as the old one."""
