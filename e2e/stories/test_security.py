@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import yaml
 
 from e2e.acting import APPLY, DRY_RUN, MERGE, Person, client_of, service_account
 from e2e.clusters.protocol import Cluster
-from e2e.fleet import ROOT, SYSTEM, Fleet, Object, kill_operator
+from e2e.fleet import ROOT, SYSTEM, Fleet, Object, operator_down, operator_up
 from e2e.waiting import wait_for
 from yolofleet.api import API_VERSION
 
@@ -75,21 +75,6 @@ def test_the_operators_rights_are_those_of_the_table_and_no_more(operator: Perso
     assert [rule for rule in rules if "secrets" in rule["resources"]] == []
 
 
-def requests_about_secrets(cluster: Cluster) -> float:
-    """Return how many requests to read Secrets the API server has answered, to whomever, by its own count.
-
-    Watches are left out: the control plane's own end every few minutes and are counted then. Whoever would watch
-    anew has to list first.
-    """
-    page = cluster.kubectl("get", "--raw", "/metrics")
-    series = re.findall(r"^apiserver_request_total\{(.*)\} (\S+)$", page, flags=re.MULTILINE)
-    return sum(
-        float(count)
-        for labels, count in series
-        if 'resource="secrets"' in labels and any(f'verb="{verb}"' in labels for verb in ("GET", "LIST"))
-    )
-
-
 @contextmanager
 def granted(cluster: Cluster, rule: Object) -> Iterator[None]:
     """Give the operator a right in the whole cluster for the length of a block."""
@@ -108,27 +93,57 @@ def granted(cluster: Cluster, rule: Object) -> Iterator[None]:
         cluster.kubectl("delete", "clusterrolebinding,clusterrole", name)
 
 
-def asked_in_a_start(cluster: Cluster) -> float:
-    """Return how many requests to read Secrets were answered while the operator died and became ready again."""
-    before = requests_about_secrets(cluster)
-    kill_operator(cluster)
-    cluster.kubectl("-n", SYSTEM, "rollout", "status", "deployment", "yolofleet", "--timeout=60s", timeout_s=70)
-    return requests_about_secrets(cluster) - before
+@contextmanager
+def counted(cluster: Cluster, resource: str) -> Iterator[Callable[[], int]]:
+    """Have the API server count what the operator asks of a resource, apart from what anybody else asks of it.
+
+    A FlowSchema that fits the operator's ServiceAccount and this resource alone; every request that it takes is
+    counted under its name, watches too.
+    """
+    rule = {"apiGroups": [""], "resources": [resource], "verbs": ["*"], "namespaces": ["*"], "clusterScope": True}
+    account = {"kind": "ServiceAccount", "serviceAccount": {"name": "yolofleet", "namespace": SYSTEM}}
+    flow: Object = {
+        "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
+        "kind": "FlowSchema",
+        "metadata": {"name": "security-story"},
+        "spec": {
+            "matchingPrecedence": 1,
+            "priorityLevelConfiguration": {"name": "global-default"},
+            "rules": [{"subjects": [account], "resourceRules": [rule]}],
+        },
+    }
+    cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(flow))
+
+    def count() -> int:
+        page = cluster.kubectl("get", "--raw", "/metrics")
+        series = re.findall(
+            r"^apiserver_flowcontrol_dispatched_requests_total\{(.*)\} (\S+)$", page, flags=re.MULTILINE
+        )
+        return int(sum(float(n) for labels, n in series if 'flow_schema="security-story"' in labels))
+
+    try:
+        yield count
+    finally:
+        cluster.kubectl("delete", "flowschema", "security-story")
 
 
 def test_no_secret_is_asked_for(installed: Cluster, operator: Person) -> None:
-    """Even where it may, the operator asks for none from its start until it is ready: the API server counts them.
+    """Even where it may, the operator asks for none from its start until it is ready: the API server counts them."""
 
-    The control plane reads Secrets too, now and then; the operator would at every start.
-    """
-    assert operator.ask("GET", "/api/v1/secrets").status == 403
-    with granted(installed, {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}):
-        wait_for("the right to be known", lambda: operator.may("list", "secrets"), timeout_s=10, interval_s=0.1)
-        before = requests_about_secrets(installed)
+    def asks_and_is_counted() -> bool:
+        before = count()
         assert operator.ask("GET", "/api/v1/secrets?limit=1").status == 200
-        assert requests_about_secrets(installed) >= before + 1, "its requests are counted"
-        starts = (asked_in_a_start(installed) for _ in range(4))
-        assert any(asked == 0 for asked in starts)
+        return count() == before + 1
+
+    assert operator.ask("GET", "/api/v1/secrets").status == 403
+    rule = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}
+    with granted(installed, rule), counted(installed, "secrets") as count:
+        wait_for("the right to be known", lambda: operator.may("list", "secrets"), timeout_s=10, interval_s=0.1)
+        wait_for("its requests to be counted", asks_and_is_counted, timeout_s=30, interval_s=0.2)
+        before = count()
+        operator_down(installed)
+        operator_up(installed)
+        assert count() == before
 
 
 @pytest.fixture
