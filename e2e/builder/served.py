@@ -26,6 +26,7 @@ from model_repo_builder.__main__ import main
 from model_repo_builder.config_lint import repository_findings
 from model_repo_builder.heads import ULTRALYTICS_TASK
 from model_repo_builder.manifest import decode
+from model_repo_builder.seccomp import give_up_network
 from model_repo_builder.triton_config import parse
 
 if TYPE_CHECKING:
@@ -287,7 +288,8 @@ def measured() -> dict[str, Any]:
 
 
 def measured_in_a_build() -> list[Any] | str:
-    """Measure an engine as a build on a slice does: through a server of its own, before anybody serves it."""
+    """Measure an engine as a build on a slice does: through a server of its own, without a network; the last of all."""
+    give_up_network()
     told = {path.parent: decode(path.read_bytes()) for path in sorted(inside.STORE.glob("*/manifest.json"))}
     draft = next(
         served_curve.Draft(made, folder) for folder, made in told.items() if "Ultralytics" in made.recipe.endpoints

@@ -54,9 +54,16 @@ def run(bench: Bench, log: Path) -> int:
     """Run the containers of a build pod as Kubernetes does: the first that fails is the last."""
     log.write_bytes(b"")
     for phase in PHASES:
-        if code := main([phase, *folders(bench), "--progress-port", "0", "--termination-log", str(log)]):
+        arguments = [phase, *folders(bench), "--progress-port", "0", "--termination-log", str(log)]
+        if code := converted(arguments) if phase == "convert" else main(arguments):
             return code
     return 0
+
+
+def converted(arguments: list[str]) -> int:
+    """Run the container that forks, and gives up the network, in a process of its own."""
+    command = [sys.executable, "-m", "model_repo_builder", *arguments]
+    return subprocess.run(command, env=os.environ | {"PYTHONPATH": PATH}, timeout=120, check=False).returncode
 
 
 def result(log: Path) -> BuildResult:
@@ -250,10 +257,9 @@ def test_wrong_arguments_are_refused_with_what_to_do(
 
 LIGHT = """
 import sys
+sys.modules |= dict.fromkeys(("torch", "ultralytics", "onnx", "onnxruntime", "tensorrt", "cv2"))  # importing one fails
 import model_repo_builder.__main__ as program
-code = program.main(sys.argv[1:])
-heavy = {"torch", "ultralytics", "onnx", "onnxruntime", "tensorrt", "cv2"} & set(sys.modules)
-sys.exit(f"imported {sorted(heavy)}" if heavy else code)
+sys.exit(program.main(sys.argv[1:]))
 """
 
 
@@ -272,7 +278,7 @@ def test_cached_builds_and_assembly_import_nothing_heavy(verb: str, bench: Bench
     done = subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False
     )
-    assert (done.returncode, "imported" in done.stderr) == (0, False), done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("char", ["x", "é", "漢", "🦙", '"', "\\", "\n"])

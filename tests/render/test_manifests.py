@@ -229,7 +229,7 @@ def test_the_build_is_told_what_to_make(asked: Object) -> None:
         env = {e["name"]: e["value"] for e in container["env"]}
         request = BuildRequest.model_validate_json(env[BUILD_ENV])
         assert (request.key, request.name, request.source) == (view.spec.key, view.name, view.spec.source)
-        assert container["command"] == ["python3", "-m", "model_repo_builder", name]
+        assert container["command"] == ["python3", "-sP", "-m", "model_repo_builder", name]
 
 
 def slice_given() -> Given:

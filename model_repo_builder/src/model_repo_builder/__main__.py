@@ -12,12 +12,13 @@ import traceback
 from functools import partial
 from typing import TYPE_CHECKING
 
-from model_repo_builder import command, request, termination
+from model_repo_builder import apart, command, request, termination
 from model_repo_builder.build import Build, outcome_of
 from model_repo_builder.errors import Damaged, Failed, Interrupted, Refused, clip, failure_of
 from model_repo_builder.pod_build import PodBuild
 from model_repo_builder.progress import BEGINS, Board, Log
 from model_repo_builder.progress_server import serving
+from model_repo_builder.seccomp import give_up_network
 from model_repo_builder.settings import settings_from
 from model_repo_builder.store import FolderStore, Shelf, Store
 from yolofleet.api.build import BUILD_ENV, SERVE_ENV, BuildRequest, BuildResult, Failure, ServeFailure, ServeRequest
@@ -30,12 +31,20 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+    from yolofleet.api.build import Progress
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a verb and return the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     asked = command.parse(arguments)
-    verbs = {"build": build, "assemble": assemble_model, "measure": measure_model, "estimate": estimate_model}
+    verbs = {
+        "build": build,
+        "convert": convert_apart,
+        "assemble": assemble_model,
+        "measure": measure_model,
+        "estimate": estimate_model,
+    }
     return verbs.get(asked.verb, in_pod)(asked)
 
 
@@ -87,15 +96,34 @@ def _built(asked: argparse.Namespace, log: Log) -> BuildResult:
 
 
 def _phase(asked: argparse.Namespace, log: Log) -> BuildResult | None:
-    wanted = request.read(BuildRequest, os.environ.get(BUILD_ENV), variable=BUILD_ENV)
-    settings = settings_from(os.environ, places=command.places(asked))
-    board = Board.beginning(BEGINS[asked.verb], listeners=(log.show,))
-    made = PodBuild(request=wanted, settings=settings, board=board)
-    with serving(board, port=asked.progress_port):
-        if asked.verb == "convert":
-            return outcome_of(made.convert)
+    made = _in_pod(asked, log.show)
+    with serving(made.board, port=asked.progress_port):
         store = _store(asked.out)
         return outcome_of(partial(made.fetch if asked.verb == "fetch" else made.publish, store))
+
+
+def convert_apart(asked: argparse.Namespace) -> int:
+    """Run the container of a build pod that opens weights, in a process without a network; return the exit code."""
+
+    def work(tell: Callable[[Progress], None]) -> int:
+        return _ended(asked, lambda log: _converted(asked, log, tell), tell=_print)
+
+    return apart.run(work, Board.beginning(BEGINS[asked.verb]), port=asked.progress_port)
+
+
+def _converted(asked: argparse.Namespace, log: Log, tell: Callable[[Progress], None]) -> BuildResult | None:
+    def behind() -> BuildResult | None:
+        give_up_network()
+        return _in_pod(asked, log.show, tell).convert()
+
+    return outcome_of(behind)
+
+
+def _in_pod(asked: argparse.Namespace, *listeners: Callable[[Progress], None]) -> PodBuild:
+    wanted = request.read(BuildRequest, os.environ.get(BUILD_ENV), variable=BUILD_ENV)
+    settings = settings_from(os.environ, places=command.places(asked))
+    board = Board.beginning(BEGINS[asked.verb], listeners=listeners)
+    return PodBuild(request=wanted, settings=settings, board=board)
 
 
 def assemble_model(asked: argparse.Namespace) -> int:

@@ -90,9 +90,12 @@ class Board:
 
     def tell(self, stage: Stage, fraction: float, message: str) -> None:
         """Note progress, and tell the listeners if anything changed."""
+        self.show(Progress(stage=stage, percent=overall(stage, fraction), message=clip(message, 256)))
+
+    def show(self, told: Progress) -> None:
+        """Note what another board says."""
         with self._lock:
-            percent = max(overall(stage, fraction), self._latest.percent)
-            new = Progress(stage=stage, percent=percent, message=clip(message, 256))
+            new = told.model_copy(update={"percent": max(told.percent, self._latest.percent)})
             changed, self._latest = new != self._latest, new
         if changed:
             for listener in self.listeners:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 from contextlib import contextmanager
@@ -37,6 +36,8 @@ START_S = 120.0
 """Within which the server has the model loaded and warmed up."""
 END_S = 30.0
 LAST_WORDS = 400
+PORT = 8001
+"""Triton writes it behind any address: of a Unix socket it is the end of the file's name."""
 
 
 class _NotServedError(Exception):
@@ -102,8 +103,8 @@ def _points(endpoint: Endpoint, url: str, asked: Asked, of: int, report: Report)
 
 @contextmanager
 def _running(models: Path, log: Path) -> Iterator[str]:
-    """Run the server on this machine's own address alone, until the block ends."""
-    port = _free_port()
+    """Run the server behind a Unix socket, until the block ends: whatever opened weights has no other ones."""
+    address = f"unix:{log.with_name('grpc')}"
     told = [
         f"--model-repository={models}",
         "--model-control-mode=explicit",
@@ -112,14 +113,14 @@ def _running(models: Path, log: Path) -> Iterator[str]:
         "--exit-on-error=true",
         "--allow-http=false",
         "--allow-metrics=false",
-        "--grpc-address=127.0.0.1",
-        f"--grpc-port={port}",
+        f"--grpc-address={address}",
+        f"--grpc-port={PORT}",
     ]
     with log.open("wb") as words:
         server = subprocess.Popen([SERVER, *told], stdout=words, stderr=subprocess.STDOUT)  # noqa: S603 - our own words
     try:
-        _await_ready(server, f"127.0.0.1:{port}", log)
-        yield f"127.0.0.1:{port}"
+        _await_ready(server, f"{address}:{PORT}", log)
+        yield f"{address}:{PORT}"
     finally:
         _stop(server)
 
@@ -150,9 +151,3 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         server.kill()
         server.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

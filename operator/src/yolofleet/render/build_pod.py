@@ -96,7 +96,8 @@ def _container(name: str, planned: EnginePlan, settings: Settings) -> Object:
         "name": name,
         "image": settings.images.builder,
         "imagePullPolicy": settings.images.pull_policy,
-        "command": ["python3", "-m", "model_repo_builder", name],
+        # -sP: no modules from /tmp, its working folder and home, which weights could write.
+        "command": ["python3", "-sP", "-m", "model_repo_builder", name],
         "env": [{"name": BUILD_ENV, "value": json.dumps(request.wire(), sort_keys=True)}],
         "ports": [{"name": "progress", "containerPort": PROGRESS_PORT, "protocol": "TCP"}],
         "resources": settings.builds.resources,
