@@ -29,7 +29,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """All blocks over one folder, the most wanted first."""
+    """All blocks over one folder, the most wanted first; blocks may run at once, each on a GPU of its own."""
 
     out: Path
 
@@ -93,9 +93,16 @@ class Plan:
         return [*built, self.bench("bench-batches", f"--model yolo11n {batches}", *names, seconds=40)]
 
     def variants(self) -> list[Step]:
-        """What may beat torch.compile at 8 and 32, each a row of one run; the gate says which of them count."""
+        """What may beat torch.compile at 8 and 32, each a row of one run; the gate says which of them count.
+
+        Their builds begin with the timings of the plain engines.
+        """
         options = [REWRITES, f"{REWRITES} --free", "--aux-streams 3", f"{REWRITES} --level 4"]
-        built = [self.built("yolo11n", batch, told, seconds=45) for told in options for batch in (8, 32)]
+        built = [
+            self.built("yolo11n", batch, told, f"build-yolo11n-b{batch}", seconds=45)
+            for told in options
+            for batch in (8, 32)
+        ]
         names = tuple(step.name for step in built[:2])
         batches = "--batch 8 --batch 32 --batch 1"
         return [
@@ -125,27 +132,33 @@ class Plan:
 
     def fp8(self) -> list[Step]:
         """FP8 beside INT8, FP16 and torch.compile in one run."""
+        fp8 = self.built("yolo11n", 32, "--precision FP8 --rewrite dfl --rewrite stem", seconds=150)
+        beside = (fp8.name, "build-yolo11n-b32", self.built("yolo11n", 32, EIGHT, seconds=0).name)
         return [
-            self.built("yolo11n", 32, "--precision FP8 --rewrite dfl --rewrite stem", seconds=150),
-            self.bench("bench-fp8", "--model yolo11n --batch 8 --batch 32 --torch-compile default", seconds=90),
+            fp8,
+            self.bench("bench-fp8", "--model yolo11n --batch 32 --torch-compile default", *beside, seconds=60),
             self._judged("yolo11n", 32),
         ]
 
     def slices(self) -> list[Step]:
         """Curves by SMs, and an engine whose kernels were chosen for 16 SMs on the others."""
         common = f"{self._common()} --model yolo11n --batch 8 --batch 1 --batch 32 --torch-batch 8"
+        plain = tuple(f"build-yolo11n-b{batch}" for batch in (8, 1, 32))
         narrow = f"{self._common()} yolo11n --batch 8 --tag on16 --rebuild"
         return [
             self._measured(
-                "slices-green", f"e2e.gpu.slices --by green {common} --rows {self._rows('slices-green')}", 150
+                "slices-green", f"e2e.gpu.slices --by green {common} --rows {self._rows('slices-green')}", 150, *plain
             ),
-            self._measured("slices-mps", f"e2e.gpu.slices --by mps {common} --rows {self._rows('slices-mps')}", 150),
-            Step("build-on16", f"e2e.gpu.under_mps 16 e2e.gpu.build {narrow}", ("models",), alone=True, expected_s=100),
+            self._measured(
+                "slices-mps", f"e2e.gpu.slices --by mps {common} --rows {self._rows('slices-mps')}", 150, *plain
+            ),
+            Step("build-on16", f"e2e.gpu.under_mps 16 e2e.gpu.build {narrow}", plain, alone=True, expected_s=100),
             self._measured(
                 "slices-on16",
                 f"e2e.gpu.slices --by mps --sms 16 --sms 32 --kind=-on16 {self._common()} --model yolo11n --batch 8 "
                 f"--rows {self._rows('slices-on16')}",
                 30,
+                "build-on16",
             ),
         ]
 
@@ -203,12 +216,13 @@ class Plan:
             ),
         ]
 
-    def built(self, model: str, batch: int, options: str = "", *, seconds: int) -> Step:
+    def built(self, model: str, batch: int, options: str = "", *needs: str, seconds: int) -> Step:
         """Return the step that compiles one engine, with the timing cache of its model and batch."""
+        scales = (f"calibrate-{model}",) if "INT8" in options or "FP8" in options else ()
         name = "-".join(["build", model, f"b{batch}", *options.replace("--", "").split()])
         cache = f"{self.out}/engines/timing-{model}-b{batch}.cache"
         command = f"e2e.gpu.build {self._common()} {model} --batch {batch} --cache {cache} {options}".strip()
-        return Step(name, command, ("models",), alone=True, expected_s=seconds)
+        return Step(name, command, ("models", *scales, *needs), alone=True, expected_s=seconds)
 
     def bench(self, name: str, options: str, *needs: str, seconds: int) -> Step:
         """Return the step that measures every engine of a model beside its rivals."""
@@ -232,8 +246,8 @@ class Plan:
         command = f"e2e.gpu.rivals {self._common()} yolo11n --batch {batch}"
         return Step(f"ultralytics-yolo11n-b{batch}", command, ("models",), alone=True, expected_s=seconds)
 
-    def _measured(self, name: str, command: str, seconds: int = 30) -> Step:
-        return Step(name, command, ("models",), alone=True, limit_s=240, expected_s=seconds)
+    def _measured(self, name: str, command: str, seconds: int = 30, *needs: str) -> Step:
+        return Step(name, command, ("models", *needs), alone=True, limit_s=240, expected_s=seconds)
 
     def _common(self) -> str:
         return f"--models {self.out}/models --out {self.out}/engines"

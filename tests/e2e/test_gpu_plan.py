@@ -112,14 +112,14 @@ def test_a_second_run_goes_on_where_one_ended(tmp_path: Path, capfd: pytest.Capt
         ("behind", "timeit -n 1 -r 1 pass", ("breaks",), 1),
         ("long", "timeit -n 1 -r 1 pass", ("one",), 900),
     )
-    everything.Run(tmp_path, 60).all(wanted)
+    everything.Run(tmp_path, 60).all([wanted])
     told = json.loads((tmp_path / "state.json").read_text())
     assert (told["one"], told["breaks"]) == ("ok", "1")
     said = capfd.readouterr().out
     assert "behind: left for another run" in said
     assert "long: left for another run" in said
     assert "No module named no_such_module" in (tmp_path / "logs/breaks.log").read_text()
-    everything.Run(tmp_path, 3600).all([wanted[0], wanted[3]])
+    everything.Run(tmp_path, 3600).all([[wanted[0], wanted[3]]])
     said = capfd.readouterr().out
     assert "one …" not in said
     assert json.loads((tmp_path / "state.json").read_text())["long"] == "ok"
@@ -128,7 +128,38 @@ def test_a_second_run_goes_on_where_one_ended(tmp_path: Path, capfd: pytest.Capt
 def test_what_needs_quiet_has_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "logs").mkdir()
     beside = [Step(f"beside{n}", "timeit -n 1 -r 1 pass") for n in "12"]
-    everything.Run(tmp_path).all([*beside, Step("alone", "timeit -n 1 -r 1 pass", alone=True), Step("last", "this")])
+    alone = Step("alone", "timeit -n 1 -r 1 pass", alone=True)
+    everything.Run(tmp_path).all([[*beside, alone, Step("last", "this")]])
     order = [line.split()[1].rstrip(":") for line in capfd.readouterr().out.splitlines()]
     at = [place for place, name in enumerate(order) if name == "alone"]
     assert at[1] == at[0] + 1, f"nothing begins or ends beside it: {order}"
+
+
+def test_blocks_run_at_once_each_on_a_gpu_of_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of each waits until the other has begun; a third block takes the GPU that is free first."""
+    (tmp_path / "logs").mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def step(name: str, *needs: str, meets: str = "") -> Step:
+        """Return a step that waits until `meets` has begun, and says on which GPU it is."""
+        (tmp_path / f"{name}.py").write_text(
+            "import os, pathlib, time\n"
+            f"here = pathlib.Path({str(tmp_path)!r})\n"
+            f"(here / '{name}.begun').touch()\n"
+            f"while {meets!r} and not (here / '{meets}.begun').exists(): time.sleep(0.01)\n"
+            "print(os.environ['CUDA_VISIBLE_DEVICES'])\n"
+        )
+        return Step(name, name, needs, alone=True)
+
+    blocks = [
+        [step("one", meets="two"), step("after_one", "one")],
+        [step("two", meets="one"), step("until_third", meets="third")],
+        [step("third", "after_one"), step("fourth", "never")],
+    ]
+    everything.Run(tmp_path, gpus=("GPU-x", "GPU-y")).all(blocks)
+    ran = ("one", "after_one", "two", "until_third", "third")
+    on = {name: (tmp_path / f"logs/{name}.log").read_text().strip() for name in ran}
+    assert on == {"one": "GPU-x", "after_one": "GPU-x", "two": "GPU-y", "until_third": "GPU-y", "third": "GPU-x"}
+    assert "fourth: left for another run" in capfd.readouterr().out
