@@ -36,10 +36,9 @@ class Gauges(Metric):
     def lines(self) -> Iterator[str]:
         """Yield the lines of the text format; names and words of closed lists need no escapes."""
         yield f"# HELP {self.name} {self.documentation}\n# TYPE {self.name} gauge\n"
-        begins = [f'{label}="' for label in self._labels]
+        line = "".join([self.name, "{", ",".join([f'{label}="%s"' for label in self._labels]), "} %s\n"])
         for values, value in self._rows():
-            told = '",'.join([begin + one for begin, one in zip(begins, values, strict=True)])
-            yield f'{self.name}{{{told}"}} {float(value)!r}\n'
+            yield line % (*values, float(value))
 
 
 class _Plain(CollectorRegistry):
