@@ -30,6 +30,7 @@ EDGES: tuple[dict[str, Any], ...] = (
     {"scaling": {"mode": "External"}, "placement": {"profiles": ["gpu"]}},
     {"scaling": {"minReplicas": 3, "maxReplicas": 3, "schedules": [SCHEDULE]}},
     {"engine": {"backend": "ONNXRuntime", "precision": "FP32"}},
+    {"engine": {"backend": "ONNXRuntime", "portable": "IfPresent"}},
     {"engine": {"precision": "FP8", "calibration": {"source": {"builtin": "yolo26n"}}}},
     {"serving": {"resources": {"requests": {"cpu": "1000m", "memory": "1Ki"}, "limits": {"cpu": 1, "memory": 1024}}}},
     {"serving": {"tolerations": [{"operator": "Exists", "value": ""}]}},
@@ -51,7 +52,12 @@ ENGINE: dict[str, Any] = {
         "dataset": "pvc:datasets/val.zip x500",
         "frames": {"format": "NV12", "sourceSize": {"height": 1080, "width": 1920}},
     },
-    "target": {"computeCapability": "9.0", "smCount": 16, "memoryMiB": 9984},
+    "target": {
+        "computeCapability": "9.0",
+        "smCount": 16,
+        "memoryMiB": 9984,
+        "hardwareCompatibility": "SameComputeCapability",
+    },
     "builder": {"image": "localhost/yolofleet/builder:dev", "version": "1", "tensorrtVersion": "10.9.0"},
 }
 

@@ -41,6 +41,7 @@ DEPLOYMENTS: dict[str, list[dict[str, Any]]] = {
         {"engine": {"precision": "FP16", "calibration": {"source": PVC}}},
     ],
     ydep.ONNX_FP32: [{"engine": {"backend": "ONNXRuntime", "precision": precision}} for precision in ("FP16", "TF32")],
+    ydep.PORTABLE: [{"engine": {"backend": "ONNXRuntime", "portable": "Build"}}],
     ydep.EXTERNAL: [
         {"scaling": {"mode": "External"}},
         {"scaling": {"mode": "External"}, "placement": {"profiles": ["gpu", "1g.10gb"]}},

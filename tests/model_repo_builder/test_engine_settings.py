@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from model_repo_builder.engine_settings import FLAGS, TYPED, BatchRange, EngineOptions, Known, settled, shapes
 from model_repo_builder.errors import Refused
-from yolofleet.api.recipe import ImageSize, Precision, Target
+from yolofleet.api.recipe import HardwareCompatibility, ImageSize, Precision, Target
 
 OLD = Known(
     version="10.6.0",
@@ -67,6 +68,25 @@ def test_portable_is_as_narrow_as_the_version_knows() -> None:
     assert settled(options(), OLD).compatibility is None
     assert settled(options(portable=True), OLD).compatibility == "AMPERE_PLUS"
     assert settled(options(portable=True), NEW).compatibility == "SAME_COMPUTE_CAPABILITY"
+
+
+def portable_on(level: HardwareCompatibility) -> EngineOptions:
+    """Return options for a target that names how portable its engine is to be."""
+    asked = options()
+    return replace(asked, target=asked.target.model_copy(update={"hardware_compatibility": level}))
+
+
+def test_a_target_gets_the_hardware_compatibility_that_it_names() -> None:
+    assert settled(portable_on("AmperePlus"), OLD).compatibility == "AMPERE_PLUS"
+    assert settled(portable_on("AmperePlus"), NEW).compatibility == "AMPERE_PLUS"
+    assert settled(portable_on("SameComputeCapability"), NEW).compatibility == "SAME_COMPUTE_CAPABILITY"
+
+
+def test_a_hardware_compatibility_that_this_tensorrt_knows_not_is_refused_with_what_to_do() -> None:
+    with pytest.raises(Refused, match="it has no level SAME_COMPUTE_CAPABILITY") as refused:
+        settled(portable_on("SameComputeCapability"), OLD)
+    assert refused.value.field == "spec.engine.portable"
+    assert "builds.tensorrtVersion" in refused.value.remedy
 
 
 def test_workspace_is_told_in_bytes() -> None:

@@ -62,6 +62,9 @@ OF_SCALING = {
 OF_ROLLOUTS = {Reason.CANARY, Reason.ROLLED_BACK}
 """tests/planning/test_rollout.py has them."""
 
+OF_PORTABLE = {Reason.SERVING_PORTABLE}
+"""tests/planning/test_portable.py has it."""
+
 OF_THE_OBJECTIVE = {Reason.OBJECTIVE_MET, Reason.OBJECTIVE_MISSED, Reason.REQUESTS_FAILING}
 """tests/planning/test_objective.py has them."""
 
@@ -452,7 +455,7 @@ def test_a_condition_says_why_and_what_to_do(case: Case) -> None:
 
 def test_every_reason_of_a_deployment_is_in_the_table() -> None:
     told = {case.reason for case in CASES}
-    assert told | OF_ENGINES_AND_POOLS | OF_SCALING | OF_THE_OBJECTIVE | OF_ROLLOUTS == set(Reason)
+    assert told | OF_ENGINES_AND_POOLS | OF_SCALING | OF_THE_OBJECTIVE | OF_ROLLOUTS | OF_PORTABLE == set(Reason)
 
 
 def test_progressing_speaks_of_the_group_that_is_to_stay() -> None:

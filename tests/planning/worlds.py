@@ -137,7 +137,9 @@ def snapshot(*deployments: DeploymentView, engines: tuple[EngineView, ...] = (),
         "nodes": (node(),),
         "engines_by_owner": owned(engines),
         "engines_due": tuple((e.namespace, e.name) for e in engines),
-        "curves": Curves((e.namespace, e.name, e.spec.recipe, told_by(e.status), e.status.work) for e in engines),
+        "curves": Curves(
+            (e.namespace, e.name, e.spec.recipe, told_by(e.status), e.status.work, e.spec.target) for e in engines
+        ),
     }
     by_name = {(e.namespace, e.name): e for e in engines}
     return Snapshot(taken_at=NOW, policy=POLICY, deployments=deployments, engines=by_name, **(facts | given))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from yolofleet.api.recipe import ImageSize, Precision, Target
+    from yolofleet.api.recipe import HardwareCompatibility, ImageSize, Precision, Target
 
 FLAGS = {"TF32": ("TF32",), "BF16": ("BF16",), "FP16": ("FP16",), "INT8": ("INT8", "FP16"), "FP8": ("FP8", "FP16")}
 """Builder flags over an FP32 graph; quantised graphs bring their scales (Q/DQ), and what has none runs in FP16."""
@@ -20,6 +20,7 @@ TYPED = frozenset({"FP16", "INT8", "FP8"})
 MIB = 1024**2
 FREE = -1
 SAME_KIND, AMPERE_ON = "SAME_COMPUTE_CAPABILITY", "AMPERE_PLUS"
+LEVELS: dict[HardwareCompatibility, str] = {"SameComputeCapability": SAME_KIND, "AmperePlus": AMPERE_ON}
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class EngineOptions:
     """All that an engine is compiled with.
 
     `batches` are the optimisation profiles, for frames of one size. `workspace_mib` None: half of the slice's memory.
-    `portable` lets the engine run on every device of its compute capability (from 10.9), or from Ampere on (before).
+    `portable` lets the engine run on every device of its compute capability (from 10.9), or from Ampere on (before);
+    a target that names its hardware compatibility gets just that.
     `half_io` makes float inputs and outputs FP16 where the graph does not say it itself. `aux_streams` None: TensorRT
     chooses how many streams run beside the main one. `detailed` keeps what the engine inspector tells of each layer.
     `typed` False: an FP32 graph is given, and FP16 is the builder's choice layer by layer.
@@ -95,14 +97,24 @@ def settled(options: EngineOptions, known: Known) -> EngineSettings:
         halve_io=options.half_io and not typed,
         flags=flags,
         cleared=("TF32",) if options.precision == "FP32" and "TF32" in known.flags else (),
-        compatibility=_compatibility(known) if options.portable else None,
+        compatibility=_compatibility(options, known),
         workspace_bytes=(options.workspace_mib or 0) * MIB,
     )
 
 
-def _compatibility(known: Known) -> str:
-    """The narrowest that this version knows."""
-    return SAME_KIND if SAME_KIND in known.levels else AMPERE_ON
+def _compatibility(options: EngineOptions, known: Known) -> str | None:
+    """Return what the target asks for, else the narrowest that this version knows; Refused where it knows it not."""
+    asked = options.target.hardware_compatibility
+    if asked is None:
+        return (SAME_KIND if SAME_KIND in known.levels else AMPERE_ON) if options.portable else None
+    if (level := LEVELS[asked]) not in known.levels:
+        raise Refused(
+            field="spec.engine.portable",
+            value=asked,
+            message=f"TensorRT {known.version} builds no portable engine of this kind: it has no level {level}",
+            remedy="set builds.tensorrtVersion of the chart to that of images.triton, or spec.engine.portable: Never",
+        )
+    return level
 
 
 def shapes(dims: Sequence[int], batch: BatchRange, size: ImageSize) -> tuple[tuple[int, ...], ...]:

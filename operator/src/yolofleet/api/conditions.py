@@ -48,6 +48,7 @@ class Reason(StrEnum):
     LOADING = "Loading"
     MODEL_NOT_LOADED = "ModelNotLoaded"
     HELD_BACK = "HeldBack"
+    SERVING_PORTABLE = "ServingPortable"
     CANARY = "Canary"
     ROLLED_BACK = "RolledBack"
     # ScalingActive

@@ -14,6 +14,8 @@ Task = Literal["Detect", "Segment", "Pose", "OBB", "Classify"]
 Backend = Literal["TensorRT", "ONNXRuntime"]
 Precision = Literal["FP32", "TF32", "FP16", "BF16", "INT8", "FP8"]
 Endpoint = Literal["Ultralytics", "Frames", "JPEG"]
+HardwareCompatibility = Literal["SameComputeCapability", "AmperePlus"]
+"""TensorRT's levels of hardware compatibility, in our spelling."""
 
 Dimension = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
 BatchSize = Annotated[int, Field(ge=1, le=1024)]
@@ -77,7 +79,10 @@ class Recipe(ApiModel):
 
 
 class Target(ApiModel):
-    """The hardware that an engine is compiled for; absent where the backend does not care (ONNXRuntime)."""
+    """The hardware that an engine is compiled for; absent where the backend does not care (ONNXRuntime).
+
+    A portable engine is compiled on these slices, and runs on others too.
+    """
 
     compute_capability: Annotated[str, text(8, r"^[0-9]{1,2}\.[0-9]$")]
     """CUDA compute capability, `9.0`."""
@@ -85,6 +90,13 @@ class Target(ApiModel):
     """Streaming multiprocessors of the slice."""
     memory_mib: Annotated[int, Field(ge=1, le=4_194_304, alias="memoryMiB")]
     """Memory of the slice, in MiB."""
+    hardware_compatibility: HardwareCompatibility | None = None
+    """On which other GPUs it runs too, as TensorRT calls it; absent: on none."""
+
+    @property
+    def hardware(self) -> Target:
+        """Return the slices that it is compiled on."""
+        return self.model_copy(update={"hardware_compatibility": None})
 
 
 class Builder(ApiModel):

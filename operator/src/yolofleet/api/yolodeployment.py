@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -52,6 +52,7 @@ NAME_MESSAGE = (
 )
 CALIBRATION = "engine.calibration must be set with precision INT8 or FP8, and only then"
 ONNX_FP32 = "engine.precision must be FP32 or left out with backend ONNXRuntime"
+PORTABLE = "engine.portable Build needs backend TensorRT: an ONNX file runs on any slice as it is"
 EXTERNAL = "scaling.mode External needs exactly one entry in placement.profiles: /scale counts replicas of one kind"
 FRAMES = "frames speaks of endpoint Frames and cannot stand beside JPEG: decoded pictures are RGB of the network's size"
 DECLARED = "scaling.mode Declared needs demand: without it there is nothing to count from"
@@ -97,6 +98,7 @@ class EngineSpec(ApiModel):
             CALIBRATION,
         ),
         cel("self.backend != 'ONNXRuntime' || !has(self.precision) || self.precision == 'FP32'", ONNX_FP32),
+        cel("self.backend != 'ONNXRuntime' || !has(self.portable) || self.portable != 'Build'", PORTABLE),
     )
 
     backend: Backend = "TensorRT"
@@ -111,6 +113,8 @@ class EngineSpec(ApiModel):
     """Frames to calibrate on; with precision INT8 or FP8, and only then."""
     accuracy_gate: AccuracyGate | None = None
     """What a new engine must reach before it serves; absent: it is compared with ONNX on a few frames, and no more."""
+    portable: Literal["IfPresent", "Build", "Never"] = "IfPresent"
+    """Which portable engine serves until the exact one is built: one that is there, one built for it, or none."""
 
     @model_validator(mode="after")
     def _cross_field(self) -> Self:
@@ -118,6 +122,8 @@ class EngineSpec(ApiModel):
             raise ValueError(CALIBRATION)
         if self.backend == "ONNXRuntime" and self.precision not in (None, "FP32"):
             raise ValueError(ONNX_FP32)
+        if self.backend == "ONNXRuntime" and self.portable == "Build":
+            raise ValueError(PORTABLE)
         return self
 
     @property

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from yolofleet.api.base import ApiModel, Name, Profile, as_map, text
 from yolofleet.api.conditions import Condition
-from yolofleet.api.recipe import Endpoint
+from yolofleet.api.recipe import Endpoint, HardwareCompatibility
 from yolofleet.api.rollout import RolloutStatus
 from yolofleet.api.tuning import TuningStatus
 
@@ -44,6 +44,8 @@ class Group(ApiModel):
     """How Triton runs the models, by endpoint; absent: no curve says it, so one instance, any batch, no delay."""
     overflow: bool | None = None
     """Whether they are here because the slices of another profile had run out; absent: they are not."""
+    portable: HardwareCompatibility | None = None
+    """That their engine is a portable one, and on which GPUs it runs; absent: it is compiled for these slices."""
 
 
 class EndpointStatus(ApiModel):

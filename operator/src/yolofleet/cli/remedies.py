@@ -26,6 +26,7 @@ TO_DO = {
     "QuotaExceeded": "raise the namespace's ResourceQuota, or lower spec.serving.resources",
     "PodRefused": "mend the field that the message names in spec.serving or spec.placement",
     "ModelNotLoaded": "read the pod's log: `kubectl logs -l yolofleet.dev/deployment=NAME --all-containers`",
+    "ServingPortable": "wait: the exact engine takes over by itself once it is built and proved",
     "HeldBack": "mend what holds the successor back; the former engine serves meanwhile",
     "Canary": "wait: `kubectl yolofleet rollout status NAME` shows how it does",
     "RolledBack": "change the spec, or say `kubectl yolofleet rollout retry NAME` or `promote NAME`",

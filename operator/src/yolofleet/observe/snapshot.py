@@ -234,7 +234,8 @@ class Observer:
                 continue
             if (view := self._read(key, obj, partial(self._engine, key, obj))) is not None:
                 self._engines[(key.namespace, key.name)] = view
-                self.curves.put(key.namespace, key.name, view.spec.recipe, told_by(view.status), view.status.work)
+                told, made = told_by(view.status), view.spec
+                self.curves.put(key.namespace, key.name, made.recipe, told, view.status.work, made.target)
         return self._engines
 
     def _engine(self, key: Key, obj: Object) -> EngineView:

@@ -9,6 +9,7 @@ from yolofleet.api.rollout import RolloutStatus
 from yolofleet.planning.engines import Verdict
 from yolofleet.planning.groups.mixing import Mix
 from yolofleet.planning.placing.choice import Choice, NoChoice
+from yolofleet.planning.portable import Portable
 from yolofleet.planning.rollout.failing import failing, in_words
 from yolofleet.planning.scaling.replicas import QUEUE_SHARE, Desired
 from yolofleet.planning.snapshot import DeploymentView, GroupView, PodView
@@ -63,19 +64,26 @@ def judge(
     engine_name: str | None,
     rollout: RolloutStatus | None = None,
     mix: Mix | None = None,
+    portable: Portable | None = None,
 ) -> Judgement:
     """Judge one deployment as it stands."""
-    mix = mix or Mix(wanted.replicas)
+    mix, portable = mix or Mix(wanted.replicas), portable or Portable()
     own = replace(wanted, replicas=mix.own)
     return Judgement(
         ready=_ready(view, wanted),
-        engine_ready=Judged("True" if engine.ok else "False", engine.reason, engine.message),
+        engine_ready=_engine_ready(engine, portable),
         placed=_placed(view, choice, engine, wanted, mix),
         objective_met=objective_met(view),
         progressing=_of_rollout(view, choice, own, rollout)
-        or _helping(view, _progressing(view, choice, engine, own, engine_name), own, mix),
+        or _helping(view, _progressing(view, choice, engine, own, engine_name, portable), own, mix),
         scaling_active=_scaling_active(view, wanted),
     )
+
+
+def _engine_ready(engine: Verdict, portable: Portable) -> Judged:
+    if engine.ok:
+        return Judged("True", engine.reason, engine.message)
+    return Judged("False", engine.reason, "; ".join(told for told in (engine.message, portable.note) if told))
 
 
 def objective_met(view: DeploymentView) -> Judged:
@@ -188,7 +196,12 @@ def _of_rollout(
 
 
 def _progressing(
-    view: DeploymentView, choice: Choice | NoChoice, engine: Verdict, wanted: Desired, engine_name: str | None
+    view: DeploymentView,
+    choice: Choice | NoChoice,
+    engine: Verdict,
+    wanted: Desired,
+    engine_name: str | None,
+    portable: Portable,
 ) -> Judged:
     if view.spec.suspend:
         return _stopping(view)
@@ -201,7 +214,7 @@ def _progressing(
         return Judged("False", Reason.HELD_BACK, f"still serving on {view.groups[0].profile}: {choice.message}")
     group = view.group_on(choice.profile) or view.groups[0]
     if group.profile != choice.profile or (engine_name and group.engine != engine_name) or not engine.ok:
-        return _replacing(group, choice, engine)
+        return _replacing(group, choice, engine, portable)
     return _rollout(view, group, wanted)
 
 
@@ -235,12 +248,16 @@ def _before_the_first(choice: Choice | NoChoice, engine: Verdict) -> Judged:
     return Judged("False" if reason in STUCK else "True", reason, message)
 
 
-def _replacing(group: GroupView, choice: Choice, engine: Verdict) -> Judged:
+def _replacing(group: GroupView, choice: Choice, engine: Verdict, portable: Portable) -> Judged:
     if engine.ok:
         told = f"YoloEngine {group.engine} on {group.profile} is replaced: {engine.message}, on {choice.profile}"
         return Judged("True", Reason.ROLLING_OUT, told)
+    status: Status = "False" if engine.reason in STUCK else "True"
+    if portable.cost:
+        told = f"portable YoloEngine {group.engine} serves on {group.profile}: {engine.message}; {portable.cost}"
+        return Judged(status, Reason.SERVING_PORTABLE, told)
     told = f"still serving YoloEngine {group.engine} on {group.profile}: {engine.message}"
-    return Judged("False" if engine.reason in STUCK else "True", Reason.HELD_BACK, told)
+    return Judged(status, Reason.HELD_BACK, told)
 
 
 def _rollout(view: DeploymentView, group: GroupView, wanted: Desired) -> Judged:

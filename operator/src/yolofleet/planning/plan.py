@@ -16,13 +16,14 @@ from yolofleet.planning.groups.mixing import Mix, mixed
 from yolofleet.planning.judging import Judgement, judge
 from yolofleet.planning.placing.choice import Choice, Market, NoChoice, choose, kinds_of, market
 from yolofleet.planning.placing.fitting import Room, Worths
+from yolofleet.planning.portable import Portable, level_of, portable_of, priced
 from yolofleet.planning.rollout.steps import ENDED, RolloutPlan
 from yolofleet.planning.scaling.capacity import Capacity
 from yolofleet.planning.scaling.replicas import Desired, decide, floor_of
 from yolofleet.planning.sizing.curves import recipe_id, told_by
 from yolofleet.planning.sizing.tuning import Tunings
 from yolofleet.planning.slices.pools import PoolPlan, pool_plans
-from yolofleet.planning.snapshot import DeploymentView, GroupView, Owner, PoolView, Snapshot
+from yolofleet.planning.snapshot import DeploymentView, EngineView, GroupView, Owner, PoolView, Snapshot
 
 DEFAULT_CONCURRENT_BUILDS = 4
 
@@ -46,11 +47,12 @@ class DeploymentPlan:
     endpoints: tuple[Endpoint, ...] = ()
     rollout: RolloutPlan | None = None
     mix: Mix = field(default_factory=lambda: Mix(0))
+    portable: Portable = field(default_factory=Portable)
 
     @property
     def wishes(self) -> tuple[Wish, ...]:
-        """Return the engines that it wants: for its own kind of slices, and for those that help out."""
-        return ((self.wish,) if self.wish else ()) + self.mix.wishes
+        """Return the engines that it wants: for its own kind of slices, those that help out, and portable for all."""
+        return tuple(one for one in (self.wish, self.portable.wish, *self.mix.wishes) if one is not None)
 
     @property
     def gone(self) -> tuple[GroupView, ...]:
@@ -111,13 +113,18 @@ def plan_deployment(
     asked = _asked(view, choice, snapshot)
     engine = snapshot.engines.get((view.namespace, asked.name)) if isinstance(asked, Wish) else None
     profile = choice.profile if isinstance(choice, Choice) else next((g.profile for g in view.groups), "")
-    measured = worths.capacity(view, profile, choice.products if isinstance(choice, Choice) else ())
-    wanted = decide(view, profile=profile, measured=measured, now=snapshot.taken_at, stale_s=snapshot.policy.stale_s)
     state = verdict(engine, name=asked.name, gate=view.spec.engine.accuracy_gate) if isinstance(asked, Wish) else asked
+    portable = portable_of(view, choice, asked, state, offered, snapshot)
+    products = choice.products if isinstance(choice, Choice) else ()
+    serving = portable.serves or _serving(view, profile, snapshot)
+    exact = worths.capacity(view, profile, products)
+    measured = worths.capacity(view, profile, products, level) if (level := level_of(serving)) else exact
+    portable = priced(portable, serving, profile, measured, exact)
+    wanted = decide(view, profile=profile, measured=measured, now=snapshot.taken_at, stale_s=snapshot.policy.stale_s)
     running = _less_lent(view, wanted, snapshot)
     mix = mixed(view, choice, running, asked, snapshot, worths, room)
     rollout = rollout_of(view, choice, mix, asked, state, snapshot)
-    ready = engine if state.ok else None
+    ready = engine if state.ok else portable.serves
     groups, kept = groups_of(view, choice, mix, ready, rollout, snapshot)
     judgement = judge(
         view,
@@ -127,6 +134,7 @@ def plan_deployment(
         mix=mix,
         engine_name=getattr(asked, "name", None),
         rollout=rollout.status if rollout else None,
+        portable=portable,
     )
     return DeploymentPlan(
         view=view,
@@ -140,7 +148,14 @@ def plan_deployment(
         endpoints=served_endpoints(view, snapshot.engines),
         rollout=rollout,
         mix=mix,
+        portable=portable,
     )
+
+
+def _serving(view: DeploymentView, profile: str, snapshot: Snapshot) -> EngineView | None:
+    """Return the engine that serves on a profile, a canary's aside."""
+    group = view.group_on(profile)
+    return snapshot.engines.get((view.namespace, group.engine)) if group is not None else None
 
 
 def _tuned(view: DeploymentView, group: GroupPlan, tunings: Tunings) -> GroupPlan:
@@ -151,6 +166,7 @@ def _tuned(view: DeploymentView, group: GroupPlan, tunings: Tunings) -> GroupPla
         p99_ms=view.spec.objective.p99_latency_milliseconds,
         profile=group.choice.profile,
         products=group.choice.products,
+        portable=level_of(group.engine),
     )
     return replace(group, tuning=found)
 
@@ -221,7 +237,8 @@ def _in_use(planned: DeploymentPlan, snapshot: Snapshot) -> set[str]:
     status = planned.rollout.status if planned.rollout else None
     # Until a rollout has its end, its way back stays open.
     before = {status.previous_engine} if status is not None and status.phase not in ENDED else set()
-    return wished | serving | pods | before | _telling(planned, snapshot)
+    portable = {planned.portable.best} - {""}
+    return wished | serving | pods | before | portable | _telling(planned, snapshot)
 
 
 def _telling(planned: DeploymentPlan, snapshot: Snapshot) -> set[str]:
@@ -242,15 +259,19 @@ def _telling(planned: DeploymentPlan, snapshot: Snapshot) -> set[str]:
 
 
 def plan_engines(snapshot: Snapshot) -> tuple[EnginePlan, ...]:
-    """Return the next step of every engine whose turn it is; builds start in order of name."""
+    """Return the next step of every engine whose turn it is; builds start in order of name, portable ones first.
+
+    A portable engine takes as long to build as an exact one, and may serve where several of those are awaited.
+    """
     free = concurrent_builds(snapshot.pools) - snapshot.builds_running
     damaged = mending.reports(snapshot.deployments)
     planned = []
     shelf: Shelf | None = None
-    for key in sorted({*snapshot.engines_due, *damaged}):
-        if (view := snapshot.engines.get(key)) is None or not view.owners:
+    turns = {key: view for key in (*snapshot.engines_due, *damaged) if (view := snapshot.engines.get(key)) is not None}
+    for key, seen in sorted(turns.items(), key=lambda turn: (level_of(turn[1]) is None, turn[0])):
+        if not seen.owners:
             continue
-        view = replace(view, damage=damaged.get(key))
+        view = replace(seen, damage=damaged.get(key))
         made = step(view, policy=snapshot.policy, now=snapshot.taken_at, free_builds=free)
         if made.start and view.spec.target is not None:
             pools = snapshot.engine_pools.get(key, frozenset({DEFAULT_POOL}))

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from yolofleet.api.build import Artifact, BuildResult, BuildSlice, Failure, Progress
 from yolofleet.api.conditions import Condition
 from yolofleet.api.migpool import MigPoolSpec
-from yolofleet.api.recipe import Builder
+from yolofleet.api.recipe import Builder, engine_key
 from yolofleet.api.yolodeployment import YoloDeploymentSpec, YoloDeploymentStatus
 from yolofleet.api.yoloengine import YoloEngineSpec, YoloEngineStatus
 from yolofleet.planning.rollout.comparing import Comparison
@@ -284,6 +285,16 @@ class Snapshot:
     devices_foreign: Mapping[tuple[str, str], int] = field(default_factory=dict)
     curves: Curves = field(default_factory=Curves)
     version: int = SNAPSHOT_VERSION
+
+    @cached_property
+    def portables(self) -> Mapping[tuple[str, str], tuple[EngineView, ...]]:
+        """Return the portable engines by namespace and what their key would be without a target."""
+        found: dict[tuple[str, str], list[EngineView]] = {}
+        for view in self.engines.values():
+            if view.spec.target is not None and view.spec.target.hardware_compatibility is not None:
+                alike = engine_key(recipe=view.spec.recipe, target=None, builder=view.spec.builder)
+                found.setdefault((view.namespace, alike), []).append(view)
+        return {key: tuple(views) for key, views in found.items()}
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from yolofleet.planning.builds.building import EnginePlan
 from yolofleet.planning.groups.grouping import GroupPlan
 from yolofleet.planning.judging import Judged
 from yolofleet.planning.plan import DeploymentPlan
+from yolofleet.planning.portable import level_of
 from yolofleet.planning.scaling.capacity import kept
 from yolofleet.planning.sizing.curves import told_by
 from yolofleet.planning.sizing.estimating import may_be_estimated
@@ -139,6 +140,7 @@ def _groups(plan: DeploymentPlan) -> list[Group]:
     known |= {part.choice.profile: part.capacity for part in plan.mix.parts if part.capacity is not None}
     before = {group.profile: kept(plan.view.status, group.profile) for group in plan.view.groups}
     worth = before | known
+    levels = {group.engine.name: level_of(group.engine) for group in plan.groups}
     tuned = {group.profile: group.tuning for group in plan.view.status.groups} | {
         group.choice.profile: _tuning(group) for group in plan.groups if not group.canary
     }
@@ -153,6 +155,7 @@ def _groups(plan: DeploymentPlan) -> list[Group]:
             curve=carries.origin if carries else None,
             tuning=tuned.get(group.profile),
             overflow=group.overflow or None,
+            portable=levels.get(group.engine),
         )
         for group in sorted(plan.view.groups, key=lambda g: g.profile)
     ]

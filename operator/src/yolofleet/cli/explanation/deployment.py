@@ -212,8 +212,13 @@ def by_curves(seen: Seen) -> list[str]:
         for curve in sorted(curves, key=lambda one: (one.product, size_of(one.profile))):
             rate = rate_of(curve, Ask("", 0.0, bound, utilization_percent=use, endpoint=endpoint))
             told = rate if isinstance(rate, str) else f"within {bound:.0f} ms {rate.message}"
-            lines.append(f"by {curve.source.lower()} curve: {curve.profile} of {curve.product}: {told}")
+            whose = " of a portable engine" if _portable(seen.engines[name]) else ""
+            lines.append(f"by {curve.source.lower()} curve{whose}: {curve.profile} of {curve.product}: {told}")
     return lines
+
+
+def _portable(engine: Object) -> bool:
+    return bool((engine["spec"].get("target") or {}).get("hardwareCompatibility"))
 
 
 def offered(pool: Object) -> str:
@@ -273,6 +278,8 @@ def recipe(engine: Object) -> str:
         parts.append(
             f"for {target['smCount']} SMs, {target['memoryMiB']} MiB, compute capability {target['computeCapability']}"
         )
+        if level := target.get("hardwareCompatibility"):
+            parts.append(f"portable ({level}): it runs on slices that are as large or larger, too")
     return ", ".join(parts)
 
 

@@ -74,7 +74,7 @@ class Shelf:
 
     def give(self, target: Target, pools: frozenset[str]) -> tuple[Given | NotYet, Shelf]:
         """Return a slice for a build that serves these pools, or why there is none; and what is left."""
-        fitting = [stock for stock in self.stocks if stock.target == target and stock.pool in pools]
+        fitting = [stock for stock in self.stocks if stock.target == target.hardware and stock.pool in pools]
         if not fitting:
             told = f"no Ready node of MigPool {', '.join(sorted(pools))} offers a slice of {_words(target)}"
             return NotYet(f"{told}; add nodes, or have GPUs cut so"), self

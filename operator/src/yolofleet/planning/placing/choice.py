@@ -117,7 +117,7 @@ def choose(
     found = _by_curves(deployment, stall, worths or Worths(), room or Room({}, {}))
     if isinstance(found, Choice):
         return found
-    allowed = [offer for offer in stall.offers if _allowed(offer, spec.profiles, spec.products)]
+    allowed = [offer for offer in stall.offers if may_use(offer, spec.profiles, spec.products)]
     if not allowed:
         return NoChoice(Reason.NO_MATCHING_PROFILE, _nothing(spec.profiles, spec.products, stall.offers))
     current = {group.profile for group in deployment.groups if not group.overflow}
@@ -136,7 +136,7 @@ def _by_curves(deployment: DeploymentView, stall: Stall, worths: Worths, room: R
     placement = deployment.spec.placement
     if len(placement.profiles) == 1 or worths.ask(deployment) is None:
         return ""
-    lots = [lot for lot in stall.lots if _allowed(lot, placement.profiles, placement.products)]
+    lots = [lot for lot in stall.lots if may_use(lot, placement.profiles, placement.products)]
     found = fit(deployment, lots, worths=worths, room=room, costs=stall.costs)
     if isinstance(found, NoFit):
         return found.why
@@ -148,7 +148,8 @@ def _by_curves(deployment: DeploymentView, stall: Stall, worths: Worths, room: R
     return replace(_chosen(alike[0], alike, stall.node_selector, found.why), free=taken.free, alternatives=others)
 
 
-def _allowed(offer: Offer | Lot, profiles: list[str], products: list[str]) -> bool:
+def may_use(offer: Offer | Lot, profiles: list[str], products: list[str]) -> bool:
+    """Tell whether a spec that names these profiles and products allows an offer; empty lists allow all."""
     profile_fits = not profiles or any(same_profile(asked, offer.profile) for asked in profiles)
     return profile_fits and (not products or offer.product in products)
 

@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from yolofleet.api.recipe import HardwareCompatibility
 from yolofleet.planning.scaling.capacity import Capacity
 from yolofleet.planning.scaling.replicas import figures_of
-from yolofleet.planning.sizing.curves import Curves, Kind, RecipeId, home_of
+from yolofleet.planning.sizing.curves import Curves, Kind, RecipeId, home_of, tier
 from yolofleet.planning.sizing.rates import Ask, Rate, curves_on, endpoint_of, rate_of, rate_on
 from yolofleet.planning.sizing.tuning import Tunings
 from yolofleet.planning.slices.host_link import share_of
@@ -89,26 +90,32 @@ class Worths:
         self._asks: dict[tuple[RecipeId, int, int, str], Ask | None] = {}
         self._rates: dict[tuple[int, str, str], Rate | str] = {}
 
-    def ask(self, view: DeploymentView) -> Ask | None:
-        """Return what sizing is asked for a deployment; None where no curve speaks for it."""
+    def ask(self, view: DeploymentView, portable: HardwareCompatibility | None = None) -> Ask | None:
+        """Return what sizing is asked for a deployment and an exact engine, or a portable one; None without a curve."""
         if not self._curves:
             return None
         spec = view.spec
         endpoint = endpoint_of(spec)
         use, bound = spec.scaling.target_utilization_percent, spec.objective.p99_latency_milliseconds
-        key = (home_of(view.namespace, spec), bound, use, endpoint)
+        key = (tier(home_of(view.namespace, spec), portable), bound, use, endpoint)
         if key not in self._asks:
             curves = self._curves.at(key[0], self._kinds)
             made = Ask("", 0.0, float(bound), utilization_percent=use, endpoint=endpoint, curves=curves)
             self._asks[key] = made if curves else None
         return self._asks[key]
 
-    def capacity(self, view: DeploymentView, profile: str, products: Sequence[str]) -> Capacity | None:
+    def capacity(
+        self,
+        view: DeploymentView,
+        profile: str,
+        products: Sequence[str],
+        portable: HardwareCompatibility | None = None,
+    ) -> Capacity | None:
         """Return what one replica carries at full use on these products, the least of them; None: nobody knows.
 
         Where no product is told, every curve of the profile speaks.
         """
-        ask = self.ask(view)
+        ask = self.ask(view, portable)
         if ask is None:
             return None
         full = replace(ask, utilization_percent=100)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from yolofleet.api.build import Labelled
 from yolofleet.api.curve import Curve
 from yolofleet.api.estimate import Work
-from yolofleet.api.recipe import Frames, Recipe
+from yolofleet.api.recipe import Frames, HardwareCompatibility, Recipe, Target
 from yolofleet.api.tuning import doable
 from yolofleet.api.yolodeployment import YoloDeploymentSpec
 from yolofleet.api.yoloengine import YoloEngineStatus
@@ -37,6 +37,11 @@ def recipe_id(namespace: str, recipe: Recipe) -> RecipeId:
         recipe.calibration or "",
         *_frames(recipe.frames),
     )
+
+
+def tier(home: RecipeId, portable: HardwareCompatibility | None) -> RecipeId:
+    """Return where the curves of portable engines are kept: they say nothing of exact ones, nor these of them."""
+    return (*home, portable) if portable else home
 
 
 def home_of(namespace: str, spec: YoloDeploymentSpec) -> RecipeId:
@@ -111,27 +116,47 @@ class _Known:
 
 
 class Curves:
-    """Curves by recipe, kept up engine by engine; those of one recipe in order of the engines' names."""
+    """Curves by recipe, kept up engine by engine; those of one recipe in order of the engines' names.
 
-    def __init__(self, engines: Iterable[tuple[str, str, Recipe, Sequence[Curve], Work | None]] = ()) -> None:
-        self._home: dict[tuple[str, str], RecipeId] = {}
+    Portable engines are a tier of their own. What work is in their graph they tell to both: it is the same graph.
+    """
+
+    def __init__(
+        self, engines: Iterable[tuple[str, str, Recipe, Sequence[Curve], Work | None, Target | None]] = ()
+    ) -> None:
+        self._homes: dict[tuple[str, str], tuple[RecipeId, ...]] = {}
         self._told: dict[RecipeId, dict[str, _Known]] = {}
         self._estimates: dict[RecipeId, dict[Kind, Curve | None]] = {}
-        for namespace, name, recipe, curves, work in engines:
-            self.put(namespace, name, recipe, curves, work)
+        for namespace, name, recipe, curves, work, target in engines:
+            self.put(namespace, name, recipe, curves, work, target)
 
-    def put(self, namespace: str, name: str, recipe: Recipe, told: Sequence[Curve], work: Work | None = None) -> None:
+    def put(
+        self,
+        namespace: str,
+        name: str,
+        recipe: Recipe,
+        told: Sequence[Curve],
+        work: Work | None = None,
+        target: Target | None = None,
+    ) -> None:
         """Take the curves of an engine, as far as it can serve such batches, and what others are estimated by."""
         self.drop(namespace, name)
         curves = tuple(doable(curve, recipe.max_batch_size) for curve in told)
-        if curves or (work is not None and recipe.backend == "TensorRT"):
-            home = self._home[namespace, name] = recipe_id(namespace, recipe)
-            self._told.setdefault(home, {})[name] = _Known(recipe, curves, work)
-            self._estimates.pop(home, None)
+        counted = work if recipe.backend == "TensorRT" else None
+        home = recipe_id(namespace, recipe)
+        known = {tier(home, target.hardware_compatibility if target else None): _Known(recipe, curves, work)}
+        if home not in known and counted is not None:
+            known[home] = _Known(recipe, (), counted)
+        if not curves and counted is None:
+            return
+        self._homes[namespace, name] = tuple(known)
+        for at, one in known.items():
+            self._told.setdefault(at, {})[name] = one
+            self._estimates.pop(at, None)
 
     def drop(self, namespace: str, name: str) -> None:
         """Forget an engine."""
-        if (home := self._home.pop((namespace, name), None)) is not None:
+        for home in self._homes.pop((namespace, name), ()):
             self._estimates.pop(home, None)
             del self._told[home][name]
             if not self._told[home]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from yolofleet.api.recipe import Endpoint, Recipe
+from yolofleet.api.recipe import Endpoint, HardwareCompatibility, Recipe
 from yolofleet.api.tuning import Tuned, Wanted, error_of, operating_point, tuned
-from yolofleet.planning.sizing.curves import Curves, Kind, RecipeId, recipe_id
+from yolofleet.planning.sizing.curves import Curves, Kind, RecipeId, recipe_id, tier
 from yolofleet.planning.sizing.rates import curves_on, most_bytes
 
 
@@ -19,12 +19,19 @@ class Tunings:
         self._known: dict[tuple[RecipeId, int, str, tuple[str, ...]], tuple[Tuned, ...]] = {}
 
     def of(
-        self, namespace: str, recipe: Recipe, *, p99_ms: int, profile: str, products: Sequence[str]
+        self,
+        namespace: str,
+        recipe: Recipe,
+        *,
+        p99_ms: int,
+        profile: str,
+        products: Sequence[str],
+        portable: HardwareCompatibility | None = None,
     ) -> tuple[Tuned, ...]:
         """Return how the model of each endpoint is run, in order of name; an endpoint without a point is left out."""
         if not self._curves:
             return ()
-        key = (recipe_id(namespace, recipe), p99_ms, profile, tuple(products))
+        key = (tier(recipe_id(namespace, recipe), portable), p99_ms, profile, tuple(products))
         if key not in self._known:
             made = [self._endpoint(one, recipe, key) for one in sorted(recipe.endpoints)]
             self._known[key] = tuple(one for one in made if one is not None)

@@ -64,7 +64,7 @@ def surveyed(snapshot: SnapshotFile) -> tuple[Survey, ...]:
 def curves_of(snapshot: SnapshotFile) -> Curves:
     """Return the engines' curves, by recipe."""
     return Curves(
-        (one.namespace, one.name or f"#{at:06}", one.recipe, one.curves, one.work)
+        (one.namespace, one.name or f"#{at:06}", one.recipe, one.curves, one.work, one.target)
         for at, one in enumerate(snapshot.engines)
     )
 

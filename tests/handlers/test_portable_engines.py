@@ -1,0 +1,96 @@
+"""A deployment on slices for which no engine is compiled yet: a portable one serves, until the exact one takes over."""
+
+from __future__ import annotations
+
+from tests.fake_api_server import FakeApiServer
+from tests.handlers.test_build_loans import ends
+from tests.handlers.test_fleet import conditions, message, seen, started
+from tests.raw_objects import H100, PUBLISHED, SETTINGS, Object, node, rolled_out, serving_pod, settings, yolodeployment
+from yolofleet.handlers.fleet import Fleet
+from yolofleet.kube import Kube
+
+TIED = settings(builds=SETTINGS.model_dump(by_alias=True)["builds"] | {"tensorrtVersion": "10.16.0"})
+BUILD, TAKE = {"backend": "TensorRT", "portable": "Build"}, {"backend": "TensorRT"}
+TWO = "nvidia.com/mig-2g.20gb"
+
+
+def slices() -> Object:
+    labels = {"gpu__product": H100, "gpu__compute__major": "9", "gpu__compute__minor": "0"}
+    small = {"mig-1g__10gb__multiprocessors": "16", "mig-1g__10gb__memory": "9984"}
+    large = {"mig-2g__20gb__multiprocessors": "32", "mig-2g__20gb__memory": "20096"}
+    return node(devices={"nvidia.com/mig-1g.10gb": "3", TWO: "3"}, **labels, **small, **large)
+
+
+def named(server: FakeApiServer, kind: str, name: str) -> Object:
+    return next(one for one in server.all(kind) if one["metadata"]["name"] == name)
+
+
+def targets(server: FakeApiServer) -> dict[tuple[int, str], str]:
+    """Return the engines' names by SMs and hardware compatibility."""
+    told = [(one["metadata"]["name"], one["spec"]["target"]) for one in server.all("YoloEngine")]
+    return {(target["smCount"], target.get("hardwareCompatibility", "")): name for name, target in told}
+
+
+async def served(server: FakeApiServer, kube: Kube) -> Fleet:
+    """Return a fleet that serves on small slices, and has a portable engine built beside the exact one."""
+    server.put(slices())
+    server.put(yolodeployment("first", engine=BUILD, placement={"profiles": ["1g.10gb"]}))
+    fleet = await started(kube, TIED)
+    assert sorted(targets(server)) == [(16, ""), (16, "SameComputeCapability")]
+    for job in server.all("Job"):
+        ends(server, job, PUBLISHED)
+    await seen(fleet)
+    return fleet
+
+
+async def test_a_portable_engine_serves_until_the_exact_one_takes_over(server: FakeApiServer, kube: Kube) -> None:
+    fleet = await served(server, kube)
+    assert [one["metadata"]["name"] for one in server.all("Deployment")] == ["first-1g-10gb"]
+    asked = {"placement": {"profiles": ["2g.20gb"]}, "rollout": {"canaryPercent": 0}}
+    server.put(yolodeployment("second", engine=TAKE, **asked))
+    await seen(fleet)
+    engines = targets(server)
+    exact, portable = engines[32, ""], engines[16, "SameComputeCapability"]
+    group = named(server, "Deployment", "second-2g-20gb")
+    assert group["metadata"]["labels"]["yolofleet.dev/engine"] == portable
+    owners = named(server, "YoloEngine", portable)["metadata"]["ownerReferences"]
+    assert sorted(one["name"] for one in owners) == ["first", "second"]
+
+    server.put(serving_pod(group, device=TWO))
+    server.edit("Deployment", "cams", "second-2g-20gb", status=rolled_out(group))
+    await seen(fleet)
+    told = named(server, "YoloDeployment", "second")
+    assert conditions(told)["Ready"] == ("True", "Serving")
+    assert conditions(told)["EngineReady"] == ("False", "Building")
+    assert conditions(told)["Progressing"] == ("True", "ServingPortable")
+    assert message(told, "Progressing").startswith(
+        f"portable YoloEngine {portable} serves on 2g.20gb: YoloEngine {exact}"
+    )
+    assert told["status"]["groups"][0]["portable"] == "SameComputeCapability"
+
+    ends(server, named(server, "Job", exact), PUBLISHED)
+    await seen(fleet)
+    group = named(server, "Deployment", "second-2g-20gb")
+    assert group["metadata"]["labels"]["yolofleet.dev/engine"] == exact
+    assert group["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    server.put(serving_pod(group, device=TWO))
+    server.edit("Deployment", "cams", "second-2g-20gb", status=rolled_out(group))
+    await seen(fleet)
+    told = named(server, "YoloDeployment", "second")
+    assert told["status"]["rollout"]["phase"] == "Promoted"
+    assert "portable" not in told["status"]["groups"][0]
+    owners = named(server, "YoloEngine", portable)["metadata"]["ownerReferences"]
+    assert [one["name"] for one in owners] == ["first"], "it stays for who asked for it"
+
+
+async def test_a_restart_while_a_portable_engine_serves_changes_nothing(server: FakeApiServer, kube: Kube) -> None:
+    fleet = await served(server, kube)
+    server.put(yolodeployment("second", engine=TAKE, placement={"profiles": ["2g.20gb"]}))
+    await seen(fleet)
+    group = named(server, "Deployment", "second-2g-20gb")
+    server.put(serving_pod(group, device=TWO))
+    server.edit("Deployment", "cams", "second-2g-20gb", status=rolled_out(group))
+    await seen(fleet)
+    server.asked.clear()
+    await started(kube, TIED)
+    assert server.writes == []
