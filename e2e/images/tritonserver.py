@@ -14,7 +14,7 @@ _STUB = "triton_python_backend_stub"
 
 
 def lay_out_tritonserver(root: Path, *, requirements: Path, backends: Path) -> None:
-    """bin, lib, backends/python with the stub of the image's Python, backends/onnxruntime, and the server on PATH."""
+    """bin, lib, backends/python with the stub of the image's Python, our own backends, and the server on PATH."""
     home = root / _HOME
     with tempfile.TemporaryDirectory() as folder:
         wheel = Path(folder)

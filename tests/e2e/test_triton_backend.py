@@ -1,4 +1,4 @@
-"""The stand-in for Triton's onnxruntime backend, with a double of the server's Python module around it."""
+"""The stand-ins for Triton's backends, with a double of the server's Python module around them."""
 
 import importlib.util
 import json
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, save
 
-MODEL = Path(__file__).parents[2] / "e2e/images/triton/backends/onnxruntime/model.py"
+BACKENDS = Path(__file__).parents[2] / "e2e/images/triton/backends"
 TYPES = {"TYPE_FP32": np.float32, "TYPE_FP16": np.float16}
 
 
@@ -40,10 +40,16 @@ def backend(monkeypatch):
         triton_string_to_numpy=TYPES.__getitem__,
     )
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", double)
-    spec = importlib.util.spec_from_file_location("backend_under_test", MODEL)
+    monkeypatch.syspath_prepend(str(BACKENDS))  # as Triton's stub has it
+    monkeypatch.delitem(sys.modules, "joining", raising=False)
+    return imported("onnxruntime").TritonPythonModel
+
+
+def imported(backend):
+    spec = importlib.util.spec_from_file_location("backend_under_test", BACKENDS / backend / "model.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.TritonPythonModel
+    return module
 
 
 @pytest.fixture

@@ -57,6 +57,18 @@ class FakeDriver:
         del self.held[pointer.value]
         return 0
 
+    def _cuMemAllocHost(self, pointer: Any, size: Any) -> int:  # noqa: N802
+        return self._cuMemAlloc(pointer, size)
+
+    def _cuMemFreeHost(self, pointer: Any) -> int:  # noqa: N802
+        return self._cuMemFree(pointer)
+
+    def _cuMemcpyHtoDAsync(self, target: Any, source: Any, size: Any, _stream: Any) -> int:  # noqa: N802
+        return self._cuMemcpyHtoD(target, source, size)
+
+    def _cuMemcpyDtoHAsync(self, target: Any, source: Any, size: Any, _stream: Any) -> int:  # noqa: N802
+        return self._cuMemcpyDtoH(target, source, size)
+
     def _cuMemcpyHtoD(self, target: Any, source: Any, size: Any) -> int:  # noqa: N802
         return self._copied(target.value, source.value, target.value, size.value)
 
@@ -67,4 +79,40 @@ class FakeDriver:
         if own not in self.held or size > len(self.held[own]):
             return 1
         ctypes.memmove(target, source, size)
+        return 0
+
+
+class GraphDriver(FakeDriver):
+    """Takes graphs too: what TensorRT's double runs between begin and end is run when the graph is launched."""
+
+    def __init__(self, tensorrt: Any) -> None:
+        super().__init__()
+        self.tensorrt, self.graphs = tensorrt, dict[int, list[Any]]()
+        self.launches = 0
+
+    def _cuStreamBeginCapture(self, _stream: Any, _mode: int) -> int:  # noqa: N802
+        self.tensorrt.capture = []
+        return 0
+
+    def _cuStreamEndCapture(self, _stream: Any, graph: Any) -> int:  # noqa: N802
+        graph._obj.value = len(self.graphs) + 1
+        self.graphs[graph._obj.value] = self.tensorrt.capture
+        self.tensorrt.capture = None
+        return 0
+
+    def _cuGraphInstantiateWithFlags(self, made: Any, graph: Any, _flags: Any) -> int:  # noqa: N802
+        made._obj.value = graph.value
+        return 0
+
+    def _cuGraphDestroy(self, _graph: Any) -> int:  # noqa: N802
+        return 0
+
+    def _cuGraphExecDestroy(self, graph: Any) -> int:  # noqa: N802
+        del self.graphs[graph.value]
+        return 0
+
+    def _cuGraphLaunch(self, graph: Any, _stream: Any) -> int:  # noqa: N802
+        self.launches += 1
+        for step in self.graphs[graph.value]:
+            step()
         return 0

@@ -91,6 +91,12 @@ class Config:
 class Logger:
     ERROR, INTERNAL_ERROR, WARNING = "ERROR", "INTERNAL_ERROR", "WARNING"
 
+    def __init__(self, _severity: str = WARNING) -> None:
+        self.words: list[str] = []
+
+    def log(self, severity: str, words: str) -> None:
+        self.words.append(f"{severity}: {words}")
+
 
 class Monitor:
     pass
@@ -134,7 +140,9 @@ def plan_of(graph: bytes, *, largest: int) -> bytes:
 
 
 class Engine:
-    """What `engine_runner` asks of a loaded engine."""
+    """What `engine_runner` and the bench's backend ask of a loaded engine."""
+
+    num_optimization_profiles = 1
 
     def __init__(self, made: Any, plan: bytes) -> None:
         told, _, graph = plan.removeprefix(PLAN).partition(b"\n")
@@ -155,6 +163,9 @@ class Engine:
     def get_tensor_profile_shape(self, name: str, _index: int) -> list[tuple[Any, ...]]:
         rest = tuple(self.tensors[name].shape[1:])
         return [(1, *rest), (self._largest, *rest), (self._largest, *rest)]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return (-1, *self.tensors[name].shape[1:])
 
     def create_execution_context(self) -> Context:
         return Context(self)
@@ -181,6 +192,16 @@ class Context:
     def execute_async_v3(self, _stream: int) -> bool:
         if not self._engine.made.runs:
             return False
+        if self._engine.made.capture is None:
+            self._run()
+        else:
+            self._engine.made.capture.append(self._run)
+        return True
+
+    def set_optimization_profile_async(self, profile: int, _stream: int) -> bool:
+        return 0 <= profile < self._engine.num_optimization_profiles
+
+    def _run(self) -> None:
         given = {}
         for name, shape in self._shapes.items():
             values = np.empty(shape, nptype(self._engine.get_tensor_dtype(name)))
@@ -190,7 +211,6 @@ class Context:
         for name, answer in zip(names, self._engine.session.run(names, given), strict=True):
             seen = np.ascontiguousarray(self._engine.made.sees(answer).astype(answer.dtype))
             ctypes.memmove(self._addresses[name], seen.ctypes.data, seen.nbytes)
-        return True
 
 
 def nptype(kind: str) -> Any:
@@ -218,10 +238,13 @@ def module(
 ) -> Any:
     """Return a module named tensorrt; a build takes `needs_mib` of workspace, and ends with `breaks` if it is set.
 
-    An engine `takes` shapes, `runs`, and `sees` what ONNX Runtime answers, or something else.
+    An engine `takes` shapes, `runs`, and `sees` what ONNX Runtime answers, or something else. What runs while `capture`
+    is a list is put there, and not run.
     """
     made: Any = ModuleType("tensorrt")
     made.takes, made.runs, made.sees = takes, runs, sees
+    made.capture = None
+    made.Logger, made.init_libnvinfer_plugins = Logger, lambda _logger, _namespace: True
     made.__version__, made.configs, made.needs_mib, made.breaks = version, [], needs_mib, breaks
 
     class Parser:
