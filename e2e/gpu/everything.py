@@ -136,7 +136,7 @@ def main() -> int:
         for step in (step for block in wanted for step in block):
             print(f"{step.expected_s:4d} s  {step.name}: python -m {step.command}")
         return 0
-    for name in ("logs", "rows", "engines", "models", "store"):
+    for name in ("logs", "rows", "engines", "models", "store-product", "store-served"):
         (asked.out / name).mkdir(parents=True, exist_ok=True)
     Run(asked.out, asked.seconds, gpus(asked.gpus)).all(wanted)
     return 0

@@ -47,6 +47,7 @@ class Plan:
             "slices": self.slices(),
             "attention": self.attention(),
             "product": self.product(),
+            "served": self.served(),
         }
 
     def models(self) -> list[Step]:
@@ -200,13 +201,8 @@ class Plan:
 
     def product(self) -> list[Step]:
         """The builder's own command publishes FP16 and INT8 engines; torch.compile at its most thorough."""
-        common = (
-            f"model_repo_builder build --model {SHAPES} --backend TensorRT --optimization-level 1 "
-            f"--pictures {self.out}/shapes/images/val --out {self.out}/store"
-        )
-        log = f"--termination-log {self.out}/logs"
         return [
-            Step("product-int8", f"{common} --precision INT8 {log}/int8.json", ("shapes",), alone=True, expected_s=120),
+            self._published("product-int8", "--backend TensorRT --precision INT8", seconds=120),
             self._compiled("max-autotune", 8, seconds=150),
             self.bench(
                 "bench-autotune",
@@ -215,6 +211,29 @@ class Plan:
                 seconds=60,
             ),
         ]
+
+    def served(self) -> list[Step]:
+        """What the builder publishes, through the real tritonserver: its boxes, and its speed beside no server."""
+        both = "--endpoint Ultralytics --endpoint Frames --max-batch-size 8"
+        built = [
+            self._published("served-onnx", f"--backend ONNXRuntime {both}", alone=False, seconds=40),
+            self._published("served-fp16", f"--backend TensorRT {both}", seconds=200),
+        ]
+        command = (
+            f"e2e.gpu.served --store {self.out}/store-served --data {self.out}/shapes --model yolo26n "
+            f"--scratch /tmp/yolofleet-served --rows {self._rows('served')}"
+        )
+        names = tuple(step.name for step in built)
+        return [*built, Step("served", command, names, alone=True, limit_s=300, expected_s=150)]
+
+    def _published(self, name: str, options: str, *, seconds: int, alone: bool = True) -> Step:
+        """Return the step in which the builder's own command publishes an engine, in a store of its block."""
+        quick = "--optimization-level 1 " if "TensorRT" in options else ""
+        command = (
+            f"model_repo_builder build --model {SHAPES} {options} {quick}--pictures {self.out}/shapes/images/val "
+            f"--out {self.out}/store-{name.partition('-')[0]} --termination-log {self.out}/logs/{name}.json"
+        )
+        return Step(name, command, ("shapes",), alone=alone, expected_s=seconds)
 
     def built(self, model: str, batch: int, options: str = "", *needs: str, seconds: int) -> Step:
         """Return the step that compiles one engine, with the timing cache of its model and batch."""

@@ -126,9 +126,9 @@ def _triton() -> Image:
     layers = [_base()]
     layers.append(_debian_layer("libpython", _TRITON_PACKAGES, layers))
     layers.append(_site_layer("triton-site", _LOCKS / "image-triton.txt", layers))
-    lock, backends = _LOCKS / "image-tritonserver.txt", _HERE / "triton" / "backends"
-    key = _key(["tritonserver"], layers, [lock, _HERE / "tritonserver.py", *files_below(backends)])
-    build = partial(lay_out_tritonserver, requirements=lock, backends=backends)
+    lock, ours = _LOCKS / "image-tritonserver.txt", _HERE / "triton"
+    key = _key(["tritonserver"], layers, [lock, _HERE / "tritonserver.py", *files_below(ours)])
+    build = partial(lay_out_tritonserver, requirements=lock, ours=ours)
     layers.append(make_layer("tritonserver", key, below=layers, build=build))
     environment = _PYTHON_ENV | {"OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
     return Image(image_name("triton"), tuple(layers), environment)

@@ -13,7 +13,7 @@ _HOME = Path("opt/tritonserver")
 _STUB = "triton_python_backend_stub"
 
 
-def lay_out_tritonserver(root: Path, *, requirements: Path, backends: Path) -> None:
+def lay_out_tritonserver(root: Path, *, requirements: Path, ours: Path) -> None:
     """bin, lib, backends/python with the stub of the image's Python, our own backends, and the server on PATH."""
     home = root / _HOME
     with tempfile.TemporaryDirectory() as folder:
@@ -24,7 +24,9 @@ def lay_out_tritonserver(root: Path, *, requirements: Path, backends: Path) -> N
             shutil.copytree(server / part, home / part)
         shutil.copy(server / "python_backend_stubs" / rootfs.PYTHON / _STUB, home / "backends" / "python" / _STUB)
         shutil.copytree(wheel / "nvidia_pytriton.libs", home / "lib")
-    shutil.copytree(backends, home / "backends", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    code = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ours / "backends", home / "backends", dirs_exist_ok=True, ignore=code)
+    shutil.copytree(ours / "backend_parts", root / rootfs.SITE / "backend_parts", ignore=code)
     for program in (home / "bin" / "tritonserver", home / "backends" / "python" / _STUB):
         program.chmod(0o755)
     (root / "usr/local/bin/tritonserver").symlink_to(f"/{_HOME}/bin/tritonserver")

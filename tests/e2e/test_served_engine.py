@@ -12,7 +12,7 @@ from model_repo_builder import onnx_graph
 from tests.model_repo_builder import fake_tensorrt, small_yolo
 from tests.model_repo_builder.fake_cuda import GraphDriver
 
-SOURCE = Path(__file__).parents[2] / "e2e/images/triton/backends/tensorrt/served_engine.py"
+SOURCE = Path(__file__).parents[2] / "e2e/images/triton/backend_parts/served_engine.py"
 
 
 @pytest.fixture

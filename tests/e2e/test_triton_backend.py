@@ -40,8 +40,8 @@ def backend(monkeypatch):
         triton_string_to_numpy=TYPES.__getitem__,
     )
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", double)
-    monkeypatch.syspath_prepend(str(BACKENDS))  # as Triton's stub has it
-    monkeypatch.delitem(sys.modules, "joining", raising=False)
+    monkeypatch.syspath_prepend(str(BACKENDS.parent))  # in the image a package of its Python
+    monkeypatch.delitem(sys.modules, "backend_parts.joining", raising=False)
     return imported("onnxruntime").TritonPythonModel
 
 

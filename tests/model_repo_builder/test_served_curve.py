@@ -82,7 +82,7 @@ def test_what_is_measured_is_the_repository_that_would_be_served(
         seen.extend(sorted(str(path.relative_to(models)) for path in models.rglob("*") if path.is_file()))
         yield "here"
 
-    monkeypatch.setattr(served_curve, "_running", running)
+    monkeypatch.setattr(served_curve, "running", running)
     monkeypatch.setattr(served_curve.measure, "curve_points", lambda ask, _report: seen.append(ask) or [POINT])
     assert points(draft, scratch, Asked(budget_s=30), quiet) == [POINT]
     assert seen[:2] == ["measured/1/model.onnx", "measured/config.pbtxt"]

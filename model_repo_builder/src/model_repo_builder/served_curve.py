@@ -83,7 +83,7 @@ def points(draft: Draft, scratch: Path, asked: Asked, report: Report) -> list[Cu
     models.mkdir()
     try:
         repository.assemble(draft, request, models)
-        with _running(models, scratch / "server.log") as url:
+        with running(models, scratch / "server.log") as url:
             return [point for one in endpoints for point in _points(one, url, asked, len(endpoints), report)]
     except (Failed, Refused, OSError, _NotServedError, grpc.InferenceServerException) as error:
         return str(error)
@@ -102,7 +102,7 @@ def _points(endpoint: Endpoint, url: str, asked: Asked, of: int, report: Report)
 
 
 @contextmanager
-def _running(models: Path, log: Path) -> Iterator[str]:
+def running(models: Path, log: Path) -> Iterator[str]:
     """Run the server behind a Unix socket, until the block ends: whatever opened weights has no other ones."""
     address = f"unix:{log.with_name('grpc')}"
     told = [

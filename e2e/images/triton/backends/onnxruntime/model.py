@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from joining import Feed, JoiningModel
+from backend_parts.joining import Feed, JoiningModel
 
 
 class TritonPythonModel(JoiningModel):

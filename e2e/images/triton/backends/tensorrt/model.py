@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joining import Feed, JoiningModel
-from served_engine import ServedEngine
+from backend_parts.joining import Feed, JoiningModel
+from backend_parts.served_engine import ServedEngine
 
 
 class TritonPythonModel(JoiningModel):
