@@ -1,8 +1,8 @@
 """Engines of the builder's store through the real tritonserver: boxes beside ONNX Runtime's, speed beside no server.
 
 `python -m e2e.gpu.served --store S --data D --rows R --scratch /tmp/served --model NAME`, where `tritonserver` is on
-PATH: in NVIDIA's image, or as `python -m e2e.gpu.triton_root` packs it. The store holds engines of one model, one of them
-for ONNX Runtime: the others are compared with that.
+PATH: in NVIDIA's image, or as `python -m e2e.gpu.triton_root` packs it. The store holds engines of one model, one of
+them for ONNX Runtime: the others are compared with that.
 """
 
 from __future__ import annotations
