@@ -61,7 +61,9 @@ def build_images(names: Iterable[str] = NAMES) -> dict[str, Image]:
         "triton": _triton,
         "triton-sleeping": partial(_triton_with, "triton-sleeping"),
         "triton-failing": partial(_triton_with, "triton-failing"),
+        "triton-tensorrt": _triton_tensorrt,
         "builder": _builder,
+        "builder-tensorrt": _builder_tensorrt,
         "device-plugin": _device_plugin,
         "versitygw": _versitygw,
     }
@@ -144,6 +146,37 @@ def _triton_with(name: str) -> Image:
     below = list(triton.layers)
     layer = make_layer(name, _key([name], below, [model]), below=below, build=build)
     return Image(image_name(name), (*triton.layers, layer), triton.env)
+
+
+def _triton_tensorrt() -> Image:
+    """Triton with a start that turns plans of the double into what they hold."""
+    triton, program = _triton(), _HERE / "triton_tensorrt" / "tritonserver.py"
+
+    def build(root: Path) -> None:
+        target = root / "usr/local/bin/tritonserver"
+        target.unlink()  # a link to the real one
+        shutil.copy(program, target)
+        target.chmod(0o755)
+
+    below = list(triton.layers)
+    layer = make_layer("triton-tensorrt", _key(["triton-tensorrt"], below, [program]), below=below, build=build)
+    return Image(image_name("triton-tensorrt"), (*triton.layers, layer), triton.env)
+
+
+def _builder_tensorrt() -> Image:
+    """The builder with doubles of a GPU and of TensorRT, those of the unit tests."""
+    builder = _builder()
+    tests = REPOSITORY / "tests" / "model_repo_builder"
+    doubles = [*sorted((_HERE / "builder_tensorrt").glob("*.py")), tests / "fake_cuda.py", tests / "fake_tensorrt.py"]
+
+    def build(root: Path) -> None:
+        for double in doubles:
+            shutil.copy(double, root / rootfs.SITE)
+        (root / rootfs.SITE / "gpu_double.pth").write_text("import gpu_double\n")
+
+    below = list(builder.layers)
+    layer = make_layer("builder-tensorrt", _key(["builder-tensorrt"], below, doubles), below=below, build=build)
+    return Image(image_name("builder-tensorrt"), (*builder.layers, layer), builder.env)
 
 
 def _base() -> Layer:
