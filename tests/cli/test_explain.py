@@ -147,6 +147,20 @@ def test_profile_and_engine_are_explained() -> None:
     assert line.endswith("for 16 SMs, 9984 MiB, compute capability 9.0")
 
 
+def test_a_portable_engine_and_its_curves_are_told_apart_from_exact_ones() -> None:
+    made = seen()
+    target = ENGINE["spec"]["target"] | {"hardwareCompatibility": "SameComputeCapability"}
+    curve = {"source": "Measured", "product": "NVIDIA-H100-80GB-HBM3", "profile": "1g.10gb", "smCount": 16}
+    point = {"endpoint": "Ultralytics", "batch": 8, "instances": 1, "framesPerSecond": 900}
+    told_so = curve | {"points": [point | {"p50Microseconds": 9000, "p99Microseconds": 9500}]}
+    portable = ENGINE | {"spec": ENGINE["spec"] | {"target": target}, "status": {"curve": told_so}}
+    sections = story(replace(made, engines={"e-1": portable}))
+    (line,) = [line for line in told(sections, "Why this engine") if line.startswith("serving: e-1")]
+    assert line.endswith("portable (SameComputeCapability): it runs on slices that are as large or larger, too")
+    lines = told(sections, "Why this slice")
+    assert any(line.startswith("by measured curve of a portable engine: 1g.10gb of NVIDIA-H100") for line in lines)
+
+
 @pytest.mark.parametrize(("p99", "words"), [(41.0, "it does ("), (61.0, "it does not ("), (None, "nobody could see")])
 def test_the_objective_is_held_against_what_is_seen(p99, words) -> None:
     lines = told(story(seen(row=row(p99_ms=p99, queue_ms=3.0, busy=0.5))), "Does it meet")

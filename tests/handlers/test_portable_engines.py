@@ -14,11 +14,11 @@ BUILD, TAKE = {"backend": "TensorRT", "portable": "Build"}, {"backend": "TensorR
 TWO = "nvidia.com/mig-2g.20gb"
 
 
-def slices() -> Object:
+def slices(large_ones: int = 3) -> Object:
     labels = {"gpu__product": H100, "gpu__compute__major": "9", "gpu__compute__minor": "0"}
     small = {"mig-1g__10gb__multiprocessors": "16", "mig-1g__10gb__memory": "9984"}
     large = {"mig-2g__20gb__multiprocessors": "32", "mig-2g__20gb__memory": "20096"}
-    return node(devices={"nvidia.com/mig-1g.10gb": "3", TWO: "3"}, **labels, **small, **large)
+    return node(devices={"nvidia.com/mig-1g.10gb": "3", TWO: str(large_ones)}, **labels, **small, **large)
 
 
 def named(server: FakeApiServer, kind: str, name: str) -> Object:
@@ -31,9 +31,9 @@ def targets(server: FakeApiServer) -> dict[tuple[int, str], str]:
     return {(target["smCount"], target.get("hardwareCompatibility", "")): name for name, target in told}
 
 
-async def served(server: FakeApiServer, kube: Kube) -> Fleet:
+async def served(server: FakeApiServer, kube: Kube, large_ones: int = 3) -> Fleet:
     """Return a fleet that serves on small slices, and has a portable engine built beside the exact one."""
-    server.put(slices())
+    server.put(slices(large_ones))
     server.put(yolodeployment("first", engine=BUILD, placement={"profiles": ["1g.10gb"]}))
     fleet = await started(kube, TIED)
     assert sorted(targets(server)) == [(16, ""), (16, "SameComputeCapability")]
@@ -94,3 +94,41 @@ async def test_a_restart_while_a_portable_engine_serves_changes_nothing(server: 
     server.asked.clear()
     await started(kube, TIED)
     assert server.writes == []
+
+
+async def test_the_one_slice_that_is_free_is_for_the_replica_and_not_for_the_build(
+    server: FakeApiServer, kube: Kube
+) -> None:
+    fleet = await served(server, kube, large_ones=1)
+    server.put(yolodeployment("second", engine=TAKE, placement={"profiles": ["2g.20gb"]}))
+    await seen(fleet)
+    exact = targets(server)[32, ""]
+    told = named(server, "YoloDeployment", "second")
+    assert conditions(told)["EngineReady"] == ("False", "WaitingForBuildSlice")
+    assert "replicas that serve a portable engine meanwhile take their slices first" in message(told, "EngineReady")
+    assert exact not in [job["metadata"]["name"] for job in server.all("Job")]
+
+    group = named(server, "Deployment", "second-2g-20gb")
+    server.put(serving_pod(group, device=TWO))
+    server.edit("Deployment", "cams", "second-2g-20gb", status=rolled_out(group))
+    await seen(fleet)
+    told = named(server, "YoloDeployment", "second")
+    assert "0 of 1 2g.20gb of MigPool default are free" in message(told, "EngineReady")
+    assert conditions(told)["Progressing"] == ("True", "ServingPortable")
+
+    server.put(slices(2))
+    await seen(fleet)
+    assert exact in [job["metadata"]["name"] for job in server.all("Job")], "now there is one for it"
+
+
+async def test_a_build_does_not_wait_for_replicas_that_find_no_slice_or_are_refused(
+    server: FakeApiServer, kube: Kube
+) -> None:
+    """Else a quota, or nodes without room, would keep the exact engine away for ever."""
+    fleet = await served(server, kube)
+    server.put(yolodeployment("second", engine=TAKE, placement={"profiles": ["2g.20gb"]}))
+    await seen(fleet)
+    failing = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
+    server.edit("Deployment", "cams", "second-2g-20gb", status={"conditions": [failing]})
+    await seen(fleet)
+    assert targets(server)[32, ""] in [job["metadata"]["name"] for job in server.all("Job")]

@@ -328,6 +328,39 @@ def test_the_engine_for_another_kind_is_built_when_it_is_needed_and_kept() -> No
     assert sorted(compiled(bench).values()) == [ONE, TWO], "it is there for the next time"
 
 
+def portable_of(bench: Bench, fps: int) -> EngineView:
+    """Return a portable engine that carries so much on 2g, built where the own one was."""
+    own = bench.engines[1].spec
+    target = own.target.model_copy(update={"hardware_compatibility": "SameComputeCapability"})
+    told = YoloEngineStatus(artifact=ARTIFACT, curves=[curve(TWO, fps, 20)])
+    made = engine(status=told, name="e-portable", owners=("other",))
+    return replace(made, spec=own.model_copy(update={"target": target, "key": "e" * 64}))
+
+
+def test_a_portable_engine_helps_on_another_kind_while_its_own_is_built() -> None:
+    bench = with_first_engine()
+    bench.engines = (*bench.engines, portable_of(bench, 200))
+    told = bench.rest()
+    assert bench.seated == {ONE: 2, TWO: 1}
+    assert {one.choice.profile: one.engine.name for one in told.groups}[TWO] == "e-portable"
+    named = compiled(bench)
+    assert sorted(named.values()) == [ONE, ONE, TWO], "the exact one is built, and the portable one is not left alone"
+    worth = {one.profile: (one.frames_per_second_per_replica, one.portable) for one in bench.view.status.groups}
+    assert worth[TWO] == (200, "SameComputeCapability")
+    (two,) = [name for name, profile in named.items() if profile == TWO]
+    bench.engines = (*bench.engines, built(bench, two))
+    told = bench.rest()
+    assert bench.seated == {ONE: 2, TWO: 1}
+    assert {one.choice.profile: one.engine.name for one in told.groups}[TWO] == two
+
+
+def test_a_portable_engine_that_carries_less_than_the_own_kind_does_not_help() -> None:
+    bench = with_first_engine()
+    bench.engines = (*bench.engines, portable_of(bench, 60))
+    bench.rest()
+    assert bench.seated == {ONE: 2}, "a Service that spreads evenly would bring it above its target"
+
+
 def test_where_an_engine_cannot_be_built_the_next_kind_helps() -> None:
     bench = with_first_engine()
     (two,) = [name for name, profile in compiled(bench).items() if profile == TWO]

@@ -20,6 +20,7 @@ from yolofleet.observe.devices import Devices
 from yolofleet.observe.resources import AUTOSCALER
 from yolofleet.planning.builds.mending import as_stored
 from yolofleet.planning.builds.slices import lender_of, needs_slice
+from yolofleet.planning.portable import arriving, level_of
 from yolofleet.planning.rollout.comparing import Comparison
 from yolofleet.planning.scaling.memory import Memory, stands
 from yolofleet.planning.scaling.signals import Signals
@@ -94,6 +95,7 @@ class Observer:
             lenders=self._lenders(loans, now) if self.wanting else (),
             loans=loans,
             engine_pools={(view.namespace, view.name): self._pools_of(view) for view in self.wanting},
+            engines_behind=frozenset((v.namespace, v.name) for v in self.wanting if self._behind(v, engines)),
         )
         return snapshot, tuple(self._unreadable[key] for key in sorted(keys) if key in self._unreadable)
 
@@ -107,6 +109,13 @@ class Observer:
         views = [view for key in sorted(several) if (view := self._deployment(key)) is not None]
         found = [lender_of(view, lent=loans.get((view.namespace, view.name), 0), now=now) for view in views]
         return tuple(lender for lender in found if lender is not None)
+
+    def _behind(self, view: EngineView, engines: Mapping[Name, EngineView]) -> bool:
+        """Tell whether replicas of an engine's owners are about to take slices with a portable one in its place."""
+        if level_of(view) is not None:
+            return False
+        owners = (self._deployment(Key("YoloDeployment", view.namespace, owner.name)) for owner in view.owners)
+        return any(arriving(owner, engines) for owner in owners if owner is not None)
 
     def _pools_of(self, view: EngineView) -> frozenset[str]:
         """Return the pools that the owners of an engine serve from."""

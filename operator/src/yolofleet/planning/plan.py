@@ -8,7 +8,7 @@ from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.recipe import Endpoint, Target
 from yolofleet.planning.builds import mending
 from yolofleet.planning.builds.building import EnginePlan, on_slice, step
-from yolofleet.planning.builds.slices import Shelf, shelf_of
+from yolofleet.planning.builds.slices import Given, NotYet, Shelf, shelf_of
 from yolofleet.planning.builds.timings import timings_for
 from yolofleet.planning.engines import Verdict, Wish, served_endpoints, target_of, unsupported, verdict, wish
 from yolofleet.planning.groups.grouping import GroupPlan, groups_of, rollout_of
@@ -16,7 +16,7 @@ from yolofleet.planning.groups.mixing import Mix, mixed
 from yolofleet.planning.judging import Judgement, judge
 from yolofleet.planning.placing.choice import Choice, Market, NoChoice, choose, kinds_of, market
 from yolofleet.planning.placing.fitting import Room, Worths
-from yolofleet.planning.portable import Portable, level_of, portable_of, priced
+from yolofleet.planning.portable import BEHIND, Portable, level_of, portable_of, priced
 from yolofleet.planning.rollout.steps import ENDED, RolloutPlan
 from yolofleet.planning.scaling.capacity import Capacity
 from yolofleet.planning.scaling.replicas import Desired, decide, floor_of
@@ -233,6 +233,7 @@ def _in_use(planned: DeploymentPlan, snapshot: Snapshot) -> set[str]:
     view = planned.view
     wished = {one.name for one in planned.wishes}
     serving = {group.engine for group in view.all_groups if group.engine}
+    serving |= {group.engine.name for group in planned.groups}
     pods = {pod.engine for pod in view.pods if pod.engine}
     status = planned.rollout.status if planned.rollout else None
     # Until a rollout has its end, its way back stays open.
@@ -275,7 +276,10 @@ def plan_engines(snapshot: Snapshot) -> tuple[EnginePlan, ...]:
         made = step(view, policy=snapshot.policy, now=snapshot.taken_at, free_builds=free)
         if made.start and view.spec.target is not None:
             pools = snapshot.engine_pools.get(key, frozenset({DEFAULT_POOL}))
-            given, shelf = (shelf or shelf_of(snapshot)).give(view.spec.target, pools)
+            shelf = shelf or shelf_of(snapshot)
+            given: Given | NotYet = NotYet(BEHIND)
+            if key not in snapshot.engines_behind:
+                given, shelf = shelf.give(view.spec.target, pools)
             made = on_slice(made, given, snapshot.taken_at)
             made = replace(made, timings_of=timings_for(view, snapshot.engines.values()) if made.start else None)
         free -= 1 if made.start else 0

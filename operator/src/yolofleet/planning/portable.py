@@ -6,13 +6,14 @@ included: an exact engine of another profile never stands in. One that was built
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from yolofleet.api.recipe import Builder, HardwareCompatibility, Target, engine_key, engine_name
 from yolofleet.planning.engines import Verdict, Wish, target_in, verdict
 from yolofleet.planning.placing.choice import Choice, Market, NoChoice, may_use
 from yolofleet.planning.scaling.capacity import Capacity
+from yolofleet.planning.slices.profiles import slug
 from yolofleet.planning.snapshot import DeploymentView, EngineView, Snapshot
 
 NARROW_SINCE = (10, 9)
@@ -21,6 +22,9 @@ AMPERE = (8, 0)
 UNTIED = (
     "builds.tensorrtVersion of the chart is not set, so nobody knows which TensorRT a portable engine is for; set it"
 )
+
+
+BEHIND = "replicas that serve a portable engine meanwhile take their slices first"
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,13 @@ def portable_of(
     return replace(standing_in, wish=wish)
 
 
+def stand_in(view: DeploymentView, asked: Wish, snapshot: Snapshot) -> EngineView | None:
+    """Return the portable engine that may serve a deployment in the place of one that is not there yet."""
+    if view.spec.engine.portable == "Never" or asked.spec.target is None or level_for(asked.spec.builder) is None:
+        return None
+    return _standing_in(view, _known(asked, view.namespace, snapshot)).serves
+
+
 def _standing_in(view: DeploymentView, known: Sequence[EngineView]) -> Portable:
     """Return the first of these engines that is published and accepted, or what the first is waited for."""
     gate = view.spec.engine.accuracy_gate
@@ -102,6 +113,20 @@ def _standing_in(view: DeploymentView, known: Sequence[EngineView]) -> Portable:
         return Portable()
     awaited, said = told[0]
     return Portable(best=awaited.name, note=f"a portable one is to serve meanwhile: {said.message}")
+
+
+def arriving(view: DeploymentView, engines: Mapping[tuple[str, str], EngineView]) -> bool:
+    """Tell whether replicas with a portable engine are about to take slices: neither have they, nor is none free.
+
+    The exact engine's build waits for them, for the moment: were it faster, nothing would serve while it runs.
+    """
+    for group in view.groups:
+        mine = [pod for pod in view.pods if pod.profile == slug(group.profile) and not (pod.canary or pod.terminating)]
+        placed = sum(pod.bound or bool(pod.unschedulable) for pod in mine)
+        portable = level_of(engines.get((view.namespace, group.engine))) is not None
+        if portable and placed < group.replicas and not group.refused:
+            return True
+    return False
 
 
 def priced(

@@ -281,6 +281,8 @@ class Snapshot:
     lenders: tuple[Lender, ...] = ()
     loans: Mapping[tuple[str, str], int] = field(default_factory=dict)
     engine_pools: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    engines_behind: frozenset[tuple[str, str]] = frozenset()
+    """Engines to be built whose owners' replicas are about to take slices with a portable one."""
     devices_used: Mapping[tuple[str, str], int] = field(default_factory=dict)
     devices_foreign: Mapping[tuple[str, str], int] = field(default_factory=dict)
     curves: Curves = field(default_factory=Curves)

@@ -15,6 +15,7 @@ from yolofleet.planning.engines import Verdict, Wish, target_of, wish
 from yolofleet.planning.groups.seats import Kind, Seated, seat
 from yolofleet.planning.placing.choice import Alternative, Choice, NoChoice
 from yolofleet.planning.placing.fitting import Room, Worths
+from yolofleet.planning.portable import level_of, stand_in
 from yolofleet.planning.rollout.steps import Revision
 from yolofleet.planning.scaling.capacity import Capacity
 from yolofleet.planning.scaling.memory import Slices
@@ -217,8 +218,11 @@ def _lot(scene: _Scene, alternative: Alternative) -> _Lot | None:
     key = (view.namespace, wished.name)
     known = snapshot.engines.get(key)
     engine, image = _serves(view, group, known if scene.settled else None, snapshot)
+    if engine is None and scene.settled:
+        engine = _portable(scene, choice, wished)
     failed = engine is None and known is not None and known.status.failure is not None
-    free = scene.free[choice.profile] + _building(known, choice)
+    # A slice that the build of the exact engine holds is free once there is that to serve, and not before.
+    free = scene.free[choice.profile] + (0 if level_of(engine) else _building(known, choice))
     return _Lot(
         alternative=alternative,
         choice=choice,
@@ -226,7 +230,7 @@ def _lot(scene: _Scene, alternative: Alternative) -> _Lot | None:
         owned=key in snapshot.engines_by_owner.get(view.uid, ()),
         engine=engine,
         image=image,
-        capacity=scene.worths.capacity(view, choice.profile, choice.products),
+        capacity=scene.worths.capacity(view, choice.profile, choice.products, level_of(engine)),
         kind=Kind(
             seats=0 if failed else _seats(scene, choice.profile, free),
             stands=group.replicas if group is not None else 0,
@@ -247,6 +251,18 @@ def _serves(
     if group is None or serving is None or serving.artifact is None:
         return None, ""
     return serving, group.image
+
+
+def _portable(scene: _Scene, choice: Choice, wished: Wish) -> EngineView | None:
+    """Return a portable engine that serves on a kind until its own is built; None where it would carry less."""
+    view = scene.view
+    made = stand_in(view, wished, scene.snapshot)
+    mine = scene.worths.capacity(view, choice.profile, choice.products, level_of(made))
+    own = scene.worths.capacity(view, scene.choice.profile, scene.choice.products)
+    if made is None or mine is None or own is None or mine.fps < own.fps:
+        return None
+    # An estimate is a lower edge: against one nothing is known to carry as much but what is estimated alike.
+    return made if own.origin == "Measured" or mine.origin == "Estimated" else None
 
 
 def _building(engine: EngineView | None, choice: Choice) -> int:
