@@ -37,7 +37,7 @@ def mend_pool(spec: Spec) -> None:
 
 def _engine(engine: Spec) -> None:
     if "calibration" in engine:
-        engine |= {"precision": "INT8", "backend": "TensorRT"}
+        engine |= {"precision": "INT8"}
     elif engine.get("precision") in ("INT8", "FP8") or engine.get("backend") == "ONNXRuntime":
         engine.pop("precision", None)
 

@@ -30,6 +30,7 @@ EDGES: tuple[dict[str, Any], ...] = (
     {"scaling": {"mode": "External"}, "placement": {"profiles": ["gpu"]}},
     {"scaling": {"minReplicas": 3, "maxReplicas": 3, "schedules": [SCHEDULE]}},
     {"engine": {"backend": "ONNXRuntime", "precision": "FP32"}},
+    {"engine": {"backend": "ONNXRuntime", "precision": "INT8", "calibration": {"source": {"builtin": "yolo26n"}}}},
     {"engine": {"backend": "ONNXRuntime", "portable": "IfPresent"}},
     {"engine": {"precision": "FP8", "calibration": {"source": {"builtin": "yolo26n"}}}},
     {"serving": {"resources": {"requests": {"cpu": "1000m", "memory": "1Ki"}, "limits": {"cpu": 1, "memory": 1024}}}},
@@ -40,6 +41,7 @@ EDGES: tuple[dict[str, Any], ...] = (
 ENGINE: dict[str, Any] = {
     "key": DIGEST,
     "labelled": {"source": {"pvc": {"claimName": "datasets", "path": "val.zip"}}, "images": 500},
+    "calibration": {"source": {"http": {"url": "https://files.example.com/frames.zip", "sha256": DIGEST}}},
     "recipe": {
         "weights": f"sha256:{DIGEST}",
         "task": "Detect",
@@ -48,7 +50,7 @@ ENGINE: dict[str, Any] = {
         "imageSize": {"height": 640, "width": 384},
         "maxBatchSize": 16,
         "endpoints": ["Ultralytics", "Frames"],
-        "calibration": f"sha256:{DIGEST}",
+        "calibration": f"sha256:{DIGEST} x512",
         "dataset": "pvc:datasets/val.zip x500",
         "frames": {"format": "NV12", "sourceSize": {"height": 1080, "width": 1920}},
     },

@@ -44,10 +44,13 @@ def main() -> int:
     frames = pictures.normalised(seen.frames)
     source, target = asked.models / f"{asked.model}-rewritten.onnx", asked.models / f"{asked.model}-int8.onnx"
     onnx.save(rewrites.rewritten(onnx.load(asked.models / f"{asked.model}.onnx"), asked.rewrite), source)
-    told = onnx_calibration.quantize(source, target, frames)
+    told = onnx_calibration.quantize(source, target, onnx_calibration.batched(frames))
     seconds = round(time.monotonic() - began, 1)
     narrow = onnx_calibration.quantize(
-        source, fp8 := asked.models / f"{asked.model}-fp8.onnx", frames, leave_out=odd(source)
+        source,
+        fp8 := asked.models / f"{asked.model}-fp8.onnx",
+        onnx_calibration.batched(frames),
+        leave_out=odd(source),
     )
     onnx.save(made := onnx_quantized.as_fp8(onnx.load(fp8)), fp8)
     if wrong := quantization_lint.problems(made):

@@ -19,7 +19,7 @@ from yolofleet.api.yolodeployment import YoloDeployment
 from yolofleet.api.yoloengine import IMMUTABLE, YoloEngine
 
 MODEL = {"builtin": "yolo26n"}
-PVC = {"pvc": {"claimName": "frames", "path": "set.tar"}}
+PVC = {"pvc": {"claimName": "frames", "path": "set.zip"}}
 SCHEDULE = {"name": "rush", "cron": "0 6 * * *", "durationMinutes": 60, "minReplicas": 9}
 
 
@@ -40,7 +40,10 @@ DEPLOYMENTS: dict[str, list[dict[str, Any]]] = {
         {"engine": {"calibration": {"source": PVC}}},
         {"engine": {"precision": "FP16", "calibration": {"source": PVC}}},
     ],
-    ydep.ONNX_FP32: [{"engine": {"backend": "ONNXRuntime", "precision": precision}} for precision in ("FP16", "TF32")],
+    ydep.ONNX_PRECISION: [
+        {"engine": {"backend": "ONNXRuntime", "precision": "FP16"}},
+        {"engine": {"backend": "ONNXRuntime", "precision": "FP8", "calibration": {"source": PVC}}},
+    ],
     ydep.PORTABLE: [{"engine": {"backend": "ONNXRuntime", "portable": "Build"}}],
     ydep.EXTERNAL: [
         {"scaling": {"mode": "External"}},

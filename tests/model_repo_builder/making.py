@@ -23,7 +23,7 @@ from model_repo_builder.pod_build import PodBuild
 from model_repo_builder.progress import BEGINS, Board
 from model_repo_builder.settings import Limits, Places, Settings
 from model_repo_builder.store import FolderStore
-from yolofleet.api.build import FETCHED_FILE, PHASES, BuildRequest, BuildResult, Labelled
+from yolofleet.api.build import FETCHED_FILE, PHASES, BuildRequest, BuildResult, Calibration, Labelled
 from yolofleet.api.recipe import Builder, Recipe, engine_key, engine_name
 from yolofleet.api.sources import Source
 
@@ -114,11 +114,18 @@ def checkpoint(path: Path, program: bytes, *, extra: Sequence[str] = ()) -> Path
 
 
 def request(
-    source: dict[str, Any], *, task: str = "Detect", size: int = 64, labelled: Labelled | None = None, **recipe: Any
+    source: dict[str, Any],
+    *,
+    task: str = "Detect",
+    size: int = 64,
+    labelled: Labelled | None = None,
+    calibration: Calibration | None = None,
+    **recipe: Any,
 ) -> BuildRequest:
     """A request whose key is right."""
     read = Source.model_validate(source)
     measured = {"dataset": labelled.identity} if labelled else {}
+    measured |= {"calibration": calibration.identity, "precision": "INT8"} if calibration else {}
     made = Recipe.model_validate(
         {
             "weights": read.identity,
@@ -134,8 +141,15 @@ def request(
     )
     builder = Builder(image="builder:test", version="0")
     key = engine_key(recipe=made, target=None, builder=builder)
-    name = engine_name(key)
-    return BuildRequest(key=key, name=name, source=read, labelled=labelled, recipe=made, builder=builder)
+    return BuildRequest(
+        key=key,
+        name=engine_name(key),
+        source=read,
+        labelled=labelled,
+        calibration=calibration,
+        recipe=made,
+        builder=builder,
+    )
 
 
 def pvc(path: str, **more: Any) -> dict[str, Any]:
@@ -149,7 +163,7 @@ class Bench:
     root: Path
 
     def __post_init__(self) -> None:
-        for name in ("store", "source", "dataset", "work", "models", "weights", "engine"):
+        for name in ("store", "source", "dataset", "calibration", "work", "models", "weights", "engine"):
             (self.root / name).mkdir()
 
     @property
@@ -165,6 +179,7 @@ class Bench:
             store=self.root / "store",
             source=self.source,
             dataset=self.root / "dataset",
+            calibration=self.root / "calibration",
             models=self.root / "models",
             work=self.root / "work",
             weights=self.root / "weights",

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from model_repo_builder import accuracy, cuda_device, cuda_memory, handover, labelled_set
+from model_repo_builder import accuracy, cuda_device, cuda_memory, handover, labelled_set, picture_archive
 from model_repo_builder.__main__ import main
 from model_repo_builder.cuda_device import CudaDevice
 from model_repo_builder.errors import Failed, Origin
@@ -177,7 +177,7 @@ def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_unfolds_into_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labelled_set, "MOST_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(picture_archive, "MOST_PIXELS", 64 * 64 - 1)
     with pytest.raises(Refused, match="64 x 64 pixels"):
         measured(archive(tmp_path / "a.zip", GOOD), seeing(FIRST, SECOND, []))
 

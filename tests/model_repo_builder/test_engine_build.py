@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from model_repo_builder import cuda_device, cuda_memory, engine_build, quantization_lint
+from model_repo_builder import cuda_device, cuda_memory, engine_build, engine_gate, onnx_calibration, quantization_lint
 from model_repo_builder.cuda_device import CudaDevice
 from model_repo_builder.errors import Failed, Refused
 from model_repo_builder.gates import Bars
@@ -40,7 +40,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     onnx.save(small_yolo.SmallYolo().model(), str(tmp_path / "model.onnx"))
     (tmp_path / "1").mkdir()
 
-    def build(precision: str = "FP16", *, own_frames: bool = True, blank: bool = False, **how: Any) -> Comparison:
+    def build(precision: str = "FP16", *, blank: bool = False, **how: Any) -> Comparison:
         monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.module(**how))
         monkeypatch.setattr(cuda_device, "look", lambda: DEVICE)
         monkeypatch.setattr(cuda_memory.ctypes, "CDLL", lambda name: FakeDriver())
@@ -49,7 +49,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             target=None,
             head=Head(task="Classify" if blank else "Detect", classes=small_yolo.CLASSES),
             frames=small_yolo.frames(8),
-            own_frames=own_frames,
+            batches=onnx_calibration.batched(small_yolo.frames(8)),
         )
         _, seen = engine_build.write(
             tmp_path / "model.onnx", tmp_path / "1" / "model.plan", asked, build=silent, compare=silent
@@ -95,7 +95,7 @@ def test_int8_is_compiled_from_a_typed_graph_with_scales(
     """Random weights see boxes that hardly differ, and a few change places: the trained ones' bars are not theirs."""
     with pytest.raises(Failed, match=r"seen by one of the two only, allowed 3\.3"):
         built("INT8")
-    monkeypatch.setitem(engine_build.BARS, "INT8", Bars(box_iou=0.7, score_slack=0.15, lost_share=0.1))
+    monkeypatch.setitem(engine_gate.BARS, "INT8", Bars(box_iou=0.7, score_slack=0.15, lost_share=0.1))
     seen = built("INT8")
     graph = compiled(tmp_path)
     assert quantization_lint.problems(graph) == []
@@ -107,11 +107,6 @@ def test_int8_is_compiled_from_a_typed_graph_with_scales(
 def test_fp8_is_refused_until_it_is_seen_to_gain(built: Any) -> None:
     with pytest.raises(Refused, match="no FP8 engines yet"):
         built("FP8")
-
-
-def test_int8_without_frames_of_ones_own_is_refused(built: Any) -> None:
-    with pytest.raises(Refused, match="scales are taken from frames"):
-        built("INT8", own_frames=False)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is broken at random is refused in words, and nothing of it is published: weights, ONNX, engines, metadata.
+"""What is broken at random is refused in words, and nothing published: weights, ONNX, engines, pictures, metadata.
 
 LAW_CASES=400 for the thorough run; each case is a seed, so that a failure is repeated by its number.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +16,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from model_repo_builder import engine_gate
 from model_repo_builder.engine_file import read, write_plan
 from model_repo_builder.errors import Origin
+from model_repo_builder.gates import Bars
+from tests.model_repo_builder import small_yolo
 from tests.model_repo_builder.making import Bench, TinyYolo, checkpoint, names, pickled, pvc, request
+from tests.model_repo_builder.test_calibration import drawn
+from yolofleet.api.build import Calibration
+from yolofleet.api.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
     from yolofleet.api.build import BuildResult
 
 CASES = int(os.environ.get("LAW_CASES", "40"))
-"""Of each of the five kinds: 200 in CI."""
+"""Of each of the six kinds: 240 in CI."""
 Dice = random.Random
 
 
@@ -149,6 +156,52 @@ def engine(path: Path, dice: Dice) -> None:
     path.write_bytes(length.to_bytes(4, "little") + header + magic + bytes(64))
 
 
+def _without_most(told: dict[str, bytes], dice: Dice) -> None:
+    for name in dice.sample(sorted(told), dice.randrange(5, len(told) + 1)):
+        del told[name]
+
+
+def _no_picture(told: dict[str, bytes], dice: Dice) -> None:
+    told[dice.choice(sorted(told))] = dice.choice([b"", b"<html>", b"GIF89a", b"%!PS-Adobe", dice.randbytes(200)])
+
+
+def _half_a_picture(told: dict[str, bytes], dice: Dice) -> None:
+    name = dice.choice(sorted(told))
+    told[name] = told[name][: dice.randrange(1, len(told[name]) - 20)]
+
+
+def _other_suffix(told: dict[str, bytes], dice: Dice) -> None:
+    suffix = dice.choice([".tif", ".txt", ".png.gz", ""])
+    for name in list(told):
+        told[name.removesuffix(".png") + suffix] = told.pop(name)
+
+
+def _bad_data(told: dict[str, bytes], dice: Dice) -> None:
+    told["data.yaml"] = dice.choice([b"train: [", b"train: train.txt", b"train: [a, b]", b"train: ../..", b"train: 7"])
+
+
+PICTURES = {f"{number}.png": drawn(number) for number in range(12)}
+SPOIL = [_without_most, _no_picture, _half_a_picture, _other_suffix, _bad_data]
+
+
+def pictures(path: Path, dice: Dice) -> None:
+    """An archive with something wrong in it, cut short, with a flipped bit in a picture, or none at all."""
+    told, kind = dict(PICTURES), dice.randrange(8)
+    if kind < len(SPOIL):
+        SPOIL[kind](told, dice)
+    with zipfile.ZipFile(path, "w") as made:
+        for name, content in told.items():
+            made.writestr(name, content)
+    whole = bytearray(path.read_bytes())
+    if kind == 5:
+        whole = whole[: dice.randrange(len(whole) - 22)]
+    elif kind == 6:
+        whole[whole.index(PICTURES["5.png"]) + dice.randrange(len(PICTURES["5.png"]))] ^= 1 << dice.randrange(8)
+    elif kind == 7:
+        whole[:] = dice.choice([b"", b"\x1f\x8b" + dice.randbytes(99), b"<html>404</html>", dice.randbytes(99)])
+    path.write_bytes(bytes(whole))
+
+
 KINDS: dict[str, tuple[str, Callable[[Path, Dice], None]]] = {
     "graph": ("m.onnx", onnx_graph),
     "bytes": ("m.onnx", onnx_bytes),
@@ -190,6 +243,30 @@ def test_what_is_broken_is_refused_in_words_and_not_published(kind: str, tmp_pat
             unclear.append(f"{seed}: published")
     assert unclear == []
     assert bench.leftovers() == []
+
+
+def test_broken_pictures_are_refused_in_words_and_nothing_is_published(bench: Bench) -> None:
+    onnx.save(small_yolo.SmallYolo().model(), str(bench.source / "m.onnx"))
+    told = Calibration(source=Source.model_validate(pvc("frames.zip")), images=12)
+    wanted, unclear = request(pvc("m.onnx"), calibration=told), []
+    for seed in range(CASES):
+        pictures(bench.root / "calibration" / "frames.zip", Dice(f"pictures {seed}"))
+        result = bench.build(wanted)
+        if not clear(result) or not result.failure.field.startswith("spec.engine.calibration"):
+            unclear.append(f"{seed}: {result}")
+    assert unclear == []
+    assert bench.store.find(wanted.key) is None
+    assert bench.leftovers() == []
+
+
+def test_pictures_that_are_not_broken_are_taken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(engine_gate.BARS, "INT8", Bars(box_iou=0.5, score_slack=0.5, lost_share=0.5))
+    onnx.save(small_yolo.SmallYolo().model(), str(bench.source / "m.onnx"))
+    with zipfile.ZipFile(bench.root / "calibration" / "frames.zip", "w") as made:
+        for name, content in PICTURES.items():
+            made.writestr(name, content)
+    told = Calibration(source=Source.model_validate(pvc("frames.zip")), images=12)
+    assert bench.build(request(pvc("m.onnx"), calibration=told)).outcome == "Published"
 
 
 def test_what_is_not_broken_is_published(bench: Bench) -> None:

@@ -43,7 +43,9 @@ def quantized(whole: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("quantized")
     onnx.save(whole, str(folder / "model.onnx"))
     level = logging.getLogger().level
-    layers = onnx_calibration.quantize(folder / "model.onnx", folder / "int8.onnx", small_yolo.frames(16))
+    layers = onnx_calibration.quantize(
+        folder / "model.onnx", folder / "int8.onnx", onnx_calibration.batched(small_yolo.frames(16))
+    )
     assert logging.getLogger().level == level, "what others log is none of a calibration's business"
     convolutions = sum(node.op_type == "Conv" for node in whole.graph.node)
     assert layers == convolutions - len(FLOATS)
@@ -232,12 +234,22 @@ def test_each_breach_is_found(spoil: Callable[[onnx.ModelProto], Any], words: st
 def test_a_layer_that_is_left_out_takes_floats(whole: onnx.ModelProto, tmp_path: Path) -> None:
     onnx.save(whole, str(tmp_path / "model.onnx"))
     frames, target = small_yolo.frames(8), tmp_path / "int8.onnx"
-    onnx_calibration.quantize(tmp_path / "model.onnx", target, frames, leave_out=["block.m1"])
+    onnx_calibration.quantize(tmp_path / "model.onnx", target, onnx_calibration.batched(frames), leave_out=["block.m1"])
     made = onnx.load(str(target))
     (left,) = (node for node in made.graph.node if node.name == "block.m1")
     assert list(left.input) == ["block.split_1", "block.m1.weight", "block.m1.bias"]
 
 
-def test_too_few_frames_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [0, 7])
+def test_too_few_frames_are_refused(count: int, whole: onnx.ModelProto, tmp_path: Path) -> None:
+    onnx.save(whole, str(tmp_path / "model.onnx"))
+    batches = onnx_calibration.batched(small_yolo.frames(count))
     with pytest.raises(Refused, match="too few frames"):
-        onnx_calibration.quantize(tmp_path / "none.onnx", tmp_path / "int8.onnx", small_yolo.frames(3))
+        onnx_calibration.quantize(tmp_path / "model.onnx", tmp_path / "int8.onnx", batches)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_a_graph_that_has_scales_already_is_refused(quantized: onnx.ModelProto, tmp_path: Path) -> None:
+    onnx.save(quantized, str(tmp_path / "model.onnx"))
+    with pytest.raises(Refused, match="quantised already"):
+        onnx_calibration.quantize(tmp_path / "model.onnx", tmp_path / "int8.onnx", iter([small_yolo.frames(8)]))

@@ -41,6 +41,12 @@ def measured_on(claim: str) -> Object:
     return {"engine": {"backend": "ONNXRuntime", "accuracyGate": {"dataset": dataset}}}
 
 
+def calibrated_on(claim: str) -> Object:
+    """Return the part of a spec that takes scales from pictures on a claim."""
+    source = {"pvc": {"claimName": claim, "path": "frames.zip"}}
+    return {"engine": {"backend": "ONNXRuntime", "precision": "INT8", "calibration": {"source": source, "images": 64}}}
+
+
 PODS: dict[str, Object] = {
     "serving": manifests()["Deployment"]["spec"]["template"]["spec"],
     "serving, all set": full()["Deployment"]["spec"]["template"]["spec"],
@@ -48,6 +54,7 @@ PODS: dict[str, Object] = {
     "build, http": build_job(HTTP, OWN_SETTINGS)["spec"]["template"]["spec"],
     "build, pvc": build_job(PVC)["spec"]["template"]["spec"],
     "build, labelled": build_job(PVC | measured_on("labels"))["spec"]["template"]["spec"],
+    "build, calibrated": build_job(PVC | calibrated_on("frames"))["spec"]["template"]["spec"],
     "build, labelled, one claim": build_job(PVC | measured_on("weights"))["spec"]["template"]["spec"],
 }
 every_pod = pytest.mark.parametrize("pod", PODS.values(), ids=PODS.keys())
@@ -112,6 +119,27 @@ def test_a_labelled_set_is_for_fetch_to_read_and_its_claim_is_mounted_once(claim
         asked = BuildRequest.model_validate_json(container["env"][0]["value"])
         assert asked.labelled is not None
         assert asked.recipe.dataset == asked.labelled.identity == f"pvc:{claim}/val.zip x500"
+
+
+@pytest.mark.parametrize(
+    ("claim", "volume", "claims"),
+    [
+        ("frames", "calibration", ["frames", "yolofleet-engines", "weights"]),
+        ("weights", "source", ["yolofleet-engines", "weights"]),
+        ("yolofleet-engines", "store", ["yolofleet-engines", "weights"]),
+    ],
+)
+def test_pictures_for_scales_are_for_fetch_to_read_and_their_claim_is_mounted_once(claim, volume, claims) -> None:
+    pod = build_job(PVC | calibrated_on(claim))["spec"]["template"]["spec"]
+    fetch = mounts_of(pod, "fetch")
+    assert (fetch["/calibration"]["name"], fetch["/calibration"]["readOnly"]) == (volume, True)
+    assert all("/calibration" not in mounts_of(pod, name) for name in ("convert", "publish"))
+    found = [v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v]
+    assert sorted(found) == sorted(claims)
+    for container in [*pod["initContainers"], *pod["containers"]]:
+        asked = BuildRequest.model_validate_json(container["env"][0]["value"])
+        assert asked.calibration is not None
+        assert asked.recipe.calibration == asked.calibration.identity == f"pvc:{claim}/frames.zip x64"
 
 
 def mounts_of(pod: Object, name: str) -> dict[str, Object]:

@@ -34,7 +34,7 @@ class Build:
     store: Store
     board: Board
     pictures: Path | None = None
-    """A folder of the user's own pictures, for the gate of an engine and its INT8 scales."""
+    """A folder of the user's own pictures, for the gate of an engine."""
     optimization_level: int = 3
     """Of TensorRT's builder: 1 builds in a third of the time."""
 
@@ -65,7 +65,7 @@ class Build:
     def _made(self, writer: Writer, scratch: Path) -> Stored:
         fetch = Fetch(settings=self.settings, folder=scratch, report=self.board.stage("Fetch"))
         weights = fetch.run(self.request.source, self.request.recipe.task)
-        labelled = self.request.labelled
+        labelled, scales = self.request.labelled, self.request.calibration
         conversion = Conversion(
             request=self.request,
             board=self.board,
@@ -74,6 +74,7 @@ class Build:
             pictures=self.pictures,
             optimization_level=self.optimization_level,
             dataset=fetch.bring_dataset(labelled.source) if labelled else None,
+            calibration=fetch.bring_calibration(scales.source) if scales else None,
             timings=timings.brought(self.store, self.request, scratch, self.board),
         )
         made = conversion.run(weights)

@@ -13,6 +13,7 @@ from model_repo_builder.errors import Refused
 from model_repo_builder.request import refusal_of
 from model_repo_builder.settings import Places
 from yolofleet.api.build import (
+    CALIBRATION_PATH,
     DATASET_PATH,
     ENGINE_PATH,
     FETCHED_PATH,
@@ -22,6 +23,7 @@ from yolofleet.api.build import (
     STORE_PATH,
     WEIGHTS_PATH,
     BuildRequest,
+    Calibration,
     Labelled,
     ServeRequest,
 )
@@ -56,6 +58,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     build.add_argument("--labelled", help="a labelled set to measure mAP on: a URL, or a .zip in YOLO's layout")
     build.add_argument("--labelled-sha256", help="digest of the set behind a URL (needed), or of a local file")
     build.add_argument("--labelled-images", type=int, default=500, metavar="N", help="the first by name (default 500)")
+    build.add_argument("--calibration", help="pictures that INT8 takes its scales from: a URL, or a .zip")
+    build.add_argument("--calibration-sha256", help="digest of the archive behind a URL (needed), or of a local file")
+    build.add_argument("--calibration-images", type=int, default=512, metavar="N", help="evenly spread (default 512)")
     build.add_argument("--measure", type=int, metavar="SECONDS", help="through tritonserver on this GPU, for so long")
     build.add_argument("--image-size", default="640x640", metavar="HxW", help="height x width, multiples of 32")
     build.add_argument("--max-batch-size", type=int, default=8, metavar="N")
@@ -90,7 +95,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _in_pod(verb: argparse.ArgumentParser) -> None:
     told = {"out": STORE_PATH, "source": SOURCE_PATH, "weights": WEIGHTS_PATH, "fetched": FETCHED_PATH}
-    for name, path in (told | {"engine": ENGINE_PATH, "dataset": DATASET_PATH}).items():
+    for name, path in (
+        told | {"engine": ENGINE_PATH, "dataset": DATASET_PATH, "calibration": CALIBRATION_PATH}
+    ).items():
         verb.add_argument(f"--{name}", type=Path, default=Path(path), help=argparse.SUPPRESS)
     verb.add_argument("--progress-port", type=int, default=PROGRESS_PORT, help=argparse.SUPPRESS)
 
@@ -101,6 +108,7 @@ def places(asked: argparse.Namespace) -> Places:
         store=asked.out,
         source=asked.source,
         dataset=asked.dataset,
+        calibration=asked.calibration,
         weights=asked.weights,
         fetched=asked.fetched,
         engine=asked.engine,
@@ -139,6 +147,7 @@ def build_request(asked: argparse.Namespace) -> tuple[BuildRequest, Places]:
     """Return the request that a person's arguments mean, and the folders that local files are read from."""
     source, folder = _source(asked.model, asked.sha256)
     labelled, dataset = _labelled(asked)
+    calibration, pictures = _calibration(asked)
     try:
         recipe = Recipe.model_validate(
             {
@@ -151,6 +160,7 @@ def build_request(asked: argparse.Namespace) -> tuple[BuildRequest, Places]:
                 "endpoints": asked.endpoint or ["Ultralytics"],
                 "frames": frames(asked.frames),
                 "dataset": labelled.identity if labelled else None,
+                "calibration": calibration.identity if calibration else None,
             }
         )
     except ValidationError as error:
@@ -159,8 +169,9 @@ def build_request(asked: argparse.Namespace) -> tuple[BuildRequest, Places]:
     builder = Builder(image="none", version=installed("yolofleet") or "unknown", tensorrt_version=tensorrt)
     key = engine_key(recipe=recipe, target=target, builder=builder)
     told = {"key": key, "name": engine_name(key), "source": source, "recipe": recipe, "builder": builder}
-    places = Places(store=asked.out, source=folder, dataset=dataset)
-    more = {"target": target, "labelled": labelled, "timings_of": asked.timings_of, "measureSeconds": asked.measure}
+    places = Places(store=asked.out, source=folder, dataset=dataset, calibration=pictures)
+    more = {"target": target, "timings_of": asked.timings_of, "measureSeconds": asked.measure}
+    more |= {"labelled": labelled, "calibration": calibration}
     return BuildRequest.model_validate(told | more), places
 
 
@@ -241,6 +252,16 @@ def _labelled(asked: argparse.Namespace) -> tuple[Labelled | None, Path]:
         return Labelled(source=source, images=asked.labelled_images), folder
     except ValidationError as error:
         raise refusal_of(error, variable="--labelled-images", part="labelled") from None
+
+
+def _calibration(asked: argparse.Namespace) -> tuple[Calibration | None, Path]:
+    if asked.calibration is None:
+        return None, Path(CALIBRATION_PATH)
+    source, folder = _source(asked.calibration, asked.calibration_sha256, option="--calibration")
+    try:
+        return Calibration(source=source, images=asked.calibration_images), folder
+    except ValidationError as error:
+        raise refusal_of(error, variable="--calibration-images", part="calibration") from None
 
 
 def _source(model: str, sha256: str | None, option: str = "--model") -> tuple[Source, Path]:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_repo_builder.closed_door import closed_door
-from model_repo_builder.errors import clip
+from model_repo_builder.errors import Failed, clip
 from model_repo_builder.manifest import METADATA, MODEL_FILE, FramesGraph, Manifest, TensorSpec
 from model_repo_builder.metadata import Facts, triton_metadata
 from model_repo_builder.store import describe
 from yolofleet.api.store import TIMINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
+    from model_repo_builder.calibration_set import CalibrationSet
     from model_repo_builder.compare import Comparison
     from model_repo_builder.engine_from_onnx import Engine
     from model_repo_builder.fetch import Weights
     from model_repo_builder.handover import FetchedPair
-    from model_repo_builder.onnx_graph import Tensor
+    from model_repo_builder.onnx_graph import Array, Tensor
     from model_repo_builder.progress import Board, Report
     from yolofleet.api.build import Accuracy, BuildRequest, Gate
     from yolofleet.api.estimate import Work
@@ -45,7 +48,7 @@ class Converted:
     engine: Engine | None = None
     accuracy: Accuracy | None = None
     onnx: Accuracy | None = None
-    """What the ONNX file finds that the engine was compiled from."""
+    """What the ONNX file finds that the engine was made from."""
     work: Work | None = None
 
     @property
@@ -63,11 +66,13 @@ class Conversion:
     folder: Path
     scratch: Path
     pictures: Path | None = None
-    """A folder of the user's own pictures, for the gate of an engine and its INT8 scales."""
+    """A folder of the user's own pictures, for the gate of an engine."""
     optimization_level: int = 3
     """Of TensorRT's builder: 1 builds in a third of the time."""
     dataset: FetchedPair | None = None
     """The labelled set that the request asks to measure on."""
+    calibration: FetchedPair | None = None
+    """The pictures that the request has scales taken from."""
     timings: Path | None = None
     """The timing cache that the compiler begins with; what it knows afterwards goes with the engine."""
 
@@ -77,7 +82,7 @@ class Conversion:
         converted = (
             self._from_yolo(weights, target) if weights.format == "PyTorch" else self._from_onnx(weights, target)
         )
-        converted = self._with_frames(target, _with_work(target, converted))
+        converted = self._with_frames(target, self._quantized(target, _with_work(target, converted)))
         for note in converted.notes:
             self.board.tell("Compare", 1.0, note)
         if self.request.recipe.backend == "TensorRT":
@@ -103,37 +108,75 @@ class Conversion:
         report(1.0, f"{len(found)} points, {best} frames/s at best")
         return made.model_copy(update={"points": found})
 
+    def _quantized(self, onnx_file: Path, converted: Converted) -> Converted:
+        """Put the INT8 graph in the place of the ONNX file, where ONNX Runtime is to serve one."""
+        recipe, facts = self.request.recipe, converted.facts
+        if (recipe.backend, recipe.precision) != ("ONNXRuntime", "INT8"):
+            return converted
+        from model_repo_builder import int8_build, onnx_calibration
+
+        onnx = self._found(onnx_file, "ONNXRuntime", facts, self.board.stage("Export"))
+        with closed_door(), self._pictures(facts) as told:
+            seen, note = int8_build.write(
+                onnx_file,
+                told,
+                facts.head,
+                at_once=onnx_calibration.AT_ONCE if converted.free_batch else 1,
+                build=self.board.stage("Build"),
+                compare=self.board.stage("Compare"),
+            )
+        return replace(converted, comparison=seen, notes=(*converted.notes, note), onnx=onnx)
+
+    def _pictures(self, facts: Facts) -> AbstractContextManager[CalibrationSet]:
+        """Open the pictures that scales are taken from; `request.check` has seen that there are some."""
+        from model_repo_builder import calibration_set
+
+        if self.calibration is None or self.request.calibration is None:
+            raise Failed(message="fetch brought no pictures to take scales from", remedy="it is tried again")
+        size, images = self.request.recipe.image_size, self.request.calibration.images
+        return calibration_set.opened(*self.calibration, images=images, size=size, channels=facts.channels)
+
     def _compiled(self, onnx_file: Path, converted: Converted) -> Converted:
         """Compile the ONNX file, compare the two, and keep the engine alone."""
-        from model_repo_builder import engine_build, frames
+        from model_repo_builder import engine_build
 
         recipe, facts = self.request.recipe, converted.facts
         if not converted.free_batch:
             recipe = recipe.model_copy(update={"max_batch_size": 1})
-        own = (
-            frames.own_frames(self.pictures, recipe.image_size, facts.channels)
-            if self.pictures
-            else frames.trial_frames(recipe.image_size, facts.channels)
-        )
-        asked = engine_build.Asked(
-            recipe=recipe,
-            target=self.request.target,
-            head=facts.head,
-            frames=own,
-            own_frames=bool(self.pictures),
-            optimization_level=self.optimization_level,
-            timing_cache=self._timing_cache(),
-        )
         onnx = self._found(onnx_file, "ONNXRuntime", facts, self.board.stage("Export"))
         plan = onnx_file.with_name(MODEL_FILE["TensorRT"])
-        engine, seen = engine_build.write(
-            onnx_file, plan, asked, build=self.board.stage("Build"), compare=self.board.stage("Compare")
-        )
+        with self._shown(converted) as (frames, batches):
+            asked = engine_build.Asked(
+                recipe=recipe,
+                target=self.request.target,
+                head=facts.head,
+                frames=frames,
+                batches=batches,
+                optimization_level=self.optimization_level,
+                timing_cache=self._timing_cache(),
+            )
+            engine, seen = engine_build.write(
+                onnx_file, plan, asked, build=self.board.stage("Build"), compare=self.board.stage("Compare")
+            )
         onnx_file.unlink()
         self.board.tell("Compare", 1.0, seen.sentence())
         versions = {**converted.versions, "tensorrt": engine.tensorrt_version}
         notes = (*converted.notes, *engine.notes)
         return replace(converted, comparison=seen, engine=engine, versions=versions, notes=notes, onnx=onnx)
+
+    @contextmanager
+    def _shown(self, converted: Converted) -> Iterator[tuple[Array, Iterable[Array]]]:
+        """Yield the frames that an engine is compared on, and those that INT8 takes its scales from."""
+        from model_repo_builder import frames, onnx_calibration
+
+        size, channels = self.request.recipe.image_size, converted.facts.channels
+        own = frames.own_frames(self.pictures, size, channels) if self.pictures else None
+        if self.request.calibration is None:
+            yield frames.trial_frames(size, channels) if own is None else own, ()
+            return
+        with self._pictures(converted.facts) as told:
+            at_once = onnx_calibration.AT_ONCE if converted.free_batch else 1
+            yield told.some() if own is None else own, told.batches(self.board.stage("Build"), at_once=at_once)
 
     def _timing_cache(self) -> Path:
         cache = self.folder / TIMINGS

@@ -1,4 +1,4 @@
-"""Brings what a source names to a local file, weights or a labelled set: digest taken and checked, weights told."""
+"""Brings what a source names to a local file, weights or a zip of pictures: digest taken and checked, weights told."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ CHUNK = 1024 * 1024
 MIB = 1024 * 1024
 WEIGHTS = "weights"
 DATASET = "dataset"
+CALIBRATION = "calibration"
 """What fetched files are called: their own names say nothing."""
-WANTED = {WEIGHTS: ".pt or .onnx", DATASET: ".zip"}
+WANTED = {WEIGHTS: ".pt or .onnx", DATASET: ".zip", CALIBRATION: ".zip"}
 MODEL_FIELD, DATASET_FIELD = "spec.model", "spec.engine.accuracyGate.dataset"
+CALIBRATION_FIELD = "spec.engine.calibration.source"
 """Where a user writes what they come from."""
 
 
@@ -64,6 +66,10 @@ class Fetch:
     def bring_dataset(self, source: Source) -> tuple[Fetched, Origin]:
         """Fetch a labelled set and check its digest, unopened."""
         return _Placed(self, DATASET_FIELD, DATASET, self.settings.places.dataset).bring(source)
+
+    def bring_calibration(self, source: Source) -> tuple[Fetched, Origin]:
+        """Fetch the pictures that scales are taken from and check their digest, unopened."""
+        return _Placed(self, CALIBRATION_FIELD, CALIBRATION, self.settings.places.calibration).bring(source)
 
     def _builtin(self, origin: Origin, task: Task) -> Fetched:
         here = builtin.bundled()

@@ -33,13 +33,15 @@ class Bars:
     """What a candidate must reach.
 
     `box_iou` is the overlap at which two boxes are one; `score_slack` is how far scores may differ, and so how near
-    to the threshold a box must be to be missing without harm; `lost_share` how many of the others may be missing.
+    to the threshold a box must be to be missing without harm; `lost_share` how many of the others may be missing, and
+    `apart_share` of how many the scores may differ by more.
     """
 
     confidence: float = 0.25
     box_iou: float = 0.9
     score_slack: float = 0.05
     lost_share: float = 0.01
+    apart_share: float = 0.0
     map_drop: float = 0.01
 
 
@@ -55,6 +57,7 @@ class FrameAgreement:
     invented: tuple[int, ...]
     lowest_iou: float
     score_gap: float
+    apart: int
 
     def badness(self) -> tuple[int, float, float]:
         """Return what worse frames have more of."""
@@ -79,6 +82,11 @@ class Agreement:
         return sum(len(frame.lost) + len(frame.invented) for frame in self.frames)
 
     @property
+    def apart(self) -> int:
+        """Return how many boxes both see with scores that differ by more than is allowed."""
+        return sum(frame.apart for frame in self.frames)
+
+    @property
     def lowest_iou(self) -> float:
         """Return the smallest overlap of a pair; 1 where there is none."""
         return min((frame.lowest_iou for frame in self.frames), default=1.0)
@@ -100,8 +108,11 @@ class Agreement:
         told = []
         if self.stray > allowed:
             told.append(f"{self.stray} of {self.boxes} boxes are seen by one of the two only, allowed {allowed:.1f}")
-        if self.score_gap > self.bars.score_slack:
-            told.append(f"scores differ by up to {self.score_gap:.3f}, allowed {self.bars.score_slack:g}")
+        if self.apart > (few := self.bars.apart_share * self.boxes):
+            told.append(
+                f"scores of {self.apart} boxes differ by up to {self.score_gap:.3f}, allowed "
+                f"{self.bars.score_slack:g}" + (f", and more of {few:.1f}" if few else "")
+            )
         return told
 
     def sentence(self) -> str:
@@ -135,6 +146,7 @@ def compared(index: int, reference: Boxes, candidate: Boxes, bars: Bars) -> Fram
         invented=_sure(candidate, {b for _, b in pairs}, bars),
         lowest_iou=min((float(common[a, b]) for a, b in pairs), default=1.0),
         score_gap=max(gaps, default=0.0),
+        apart=sum(gap > bars.score_slack for gap in gaps),
     )
 
 

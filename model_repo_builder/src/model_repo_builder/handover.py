@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from model_repo_builder import manifest
 from model_repo_builder.errors import Failed, Origin, clip
-from model_repo_builder.fetch import DATASET, WEIGHTS
+from model_repo_builder.fetch import CALIBRATION, DATASET, WEIGHTS
 from model_repo_builder.http_source import Fetched
 from model_repo_builder.store import DamagedError, check_digest, drained
 from yolofleet.api.base import SHA256, ApiModel
@@ -45,10 +45,11 @@ class FetchedFile(ApiModel):
 
 
 class FetchedWeights(FetchedFile):
-    """What fetch says of the weights and of the labelled set if one is asked for, or that nothing is needed."""
+    """What fetch says of the weights and of the archives that are asked for, or that nothing is needed."""
 
     published: bool = False
     dataset: FetchedFile | None = None
+    calibration: FetchedFile | None = None
 
 
 def say_published(folder: Path) -> None:
@@ -56,9 +57,13 @@ def say_published(folder: Path) -> None:
     _write(folder, FetchedWeights(published=True))
 
 
-def say_fetched(folder: Path, weights: FetchedPair, dataset: FetchedPair | None = None) -> None:
+def say_fetched(
+    folder: Path, weights: FetchedPair, dataset: FetchedPair | None = None, calibration: FetchedPair | None = None
+) -> None:
     """Say what was fetched; the files themselves lie beside it."""
-    _write(folder, FetchedWeights(**_told(*weights), dataset=FetchedFile(**_told(*dataset)) if dataset else None))
+    archives = {"dataset": dataset, "calibration": calibration}
+    told = {name: FetchedFile(**_told(*pair)) for name, pair in archives.items() if pair is not None}
+    _write(folder, FetchedWeights(**_told(*weights)).model_copy(update=told))
 
 
 def _told(got: Fetched, origin: Origin) -> dict[str, Any]:
@@ -85,6 +90,11 @@ def weights_of(folder: Path, told: FetchedWeights) -> tuple[Fetched, Origin]:
 def dataset_of(folder: Path, told: FetchedWeights) -> FetchedPair | None:
     """Return the fetched labelled set and what it came from; None where none was asked for."""
     return _pair(folder / DATASET, told.dataset) if told.dataset else None
+
+
+def calibration_of(folder: Path, told: FetchedWeights) -> FetchedPair | None:
+    """Return the fetched pictures that scales are taken from, and what they came from; None where none were asked."""
+    return _pair(folder / CALIBRATION, told.calibration) if told.calibration else None
 
 
 def timings_of(folder: Path) -> Path | None:
@@ -136,12 +146,14 @@ def take(folder: Path, target: Path, request: BuildRequest, told: FetchedWeights
 
 def provenance(said: dict[str, str], request: BuildRequest, told: FetchedWeights) -> dict[str, str]:
     """Return where an engine comes from: convert's words, bounded, and under them what the others know."""
+    pictures = {"calibrationSHA256": told.calibration.sha256 or ""} if told.calibration else {}
     kept = {clip(name, 64): clip(text, MAX_NOTE) for name, text in sorted(said.items())[:MAX_NOTES]}
     return kept | {
         "builderImage": request.builder.image,
         "builderVersion": request.builder.version,
         "source": request.source.identity,
         "weightsSHA256": told.sha256 or "",
+        **pictures,
     }
 
 

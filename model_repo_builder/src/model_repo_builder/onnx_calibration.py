@@ -13,15 +13,15 @@ import onnx
 from model_repo_builder import onnx_graph, onnx_quantized, quantization_lint
 from model_repo_builder.errors import Failed, Refused
 from model_repo_builder.onnx_precision import decoding
+from yolofleet.api.build import FEWEST_PICTURES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from model_repo_builder.onnx_graph import Array
 
 AT_ONCE = 8
 """Frames that are run together; scales do not depend on it."""
-FEWEST = 8
 JOINING = frozenset({"Concat", "Add", "MatMul"})
 QUANTIZED = ("Conv",)
 """Attention's products keep FP16: they are small, and lose most."""
@@ -37,34 +37,42 @@ OPTIONS: dict[str, Any] = {
 class Frames:
     """ONNX Runtime's way of asking for calibration data: one dictionary after the other, then None."""
 
-    def __init__(self, name: str, frames: Array) -> None:
-        self._name = name
-        self._batches = iter([frames[start : start + AT_ONCE] for start in range(0, len(frames), AT_ONCE)])
+    def __init__(self, name: str, batches: Iterable[Array]) -> None:
+        self._name, self._batches, self._seen = name, iter(batches), 0
 
     def get_next(self) -> dict[str, Array] | None:
-        """Return the next batch."""
+        """Return the next batch; Refused where too few have come when there are no more."""
         batch = next(self._batches, None)
+        if batch is None and self._seen < FEWEST_PICTURES:
+            raise Refused(
+                field="spec.engine.calibration",
+                value=f"{self._seen} frames",
+                message="too few frames to calibrate on",
+                remedy=f"give {FEWEST_PICTURES} at least; a few hundred of the cameras' own are best",
+            )
+        self._seen += 0 if batch is None else len(batch)
         return None if batch is None else {self._name: batch}
 
 
-def quantize(source: Path, target: Path, frames: Array, *, leave_out: Collection[str] = ()) -> int:
+def batched(frames: Array) -> Iterator[Array]:
+    """Yield frames a few at a time."""
+    yield from (frames[start : start + AT_ONCE] for start in range(0, len(frames), AT_ONCE))
+
+
+def quantize(source: Path, target: Path, batches: Iterable[Array], *, leave_out: Collection[str] = ()) -> int:
     """Write `source` with the scales of its convolutions; return how many have them.
 
-    `frames` are (N, C, H, W) as the model takes them. Stem and head stay as they are: three channels gain nothing, and
+    `batches` are (N, C, H, W) as the model takes them. Stem and head stay as they are: three channels gain nothing, and
     boxes and scores have no room for 256 steps. `leave_out` names others. Floats stay FP32; `onnx_precision.half` goes
     on from here.
     """
-    if len(frames) < FEWEST:
-        raise Refused(
-            field="spec.engine.calibration",
-            value=f"{len(frames)} frames",
-            message="too few frames to calibrate on",
-            remedy=f"give {FEWEST} at least; a few hundred of the cameras' own are best",
-        )
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    model = _named(onnx.load(str(source)))
+    model = _named(_unscaled(onnx.load(str(source))))
     kept = {*stem(model.graph), *head(model.graph), *leave_out}
+    layers = sum(node.op_type in QUANTIZED and node.name not in kept for node in model.graph.node)
+    if not layers:
+        raise _refused("no convolution stands between the stem and the head: there is nothing to quantise")
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch, _without_advice():
         named = Path(scratch) / "named.onnx"
         onnx.save(model, str(named))
@@ -72,7 +80,7 @@ def quantize(source: Path, target: Path, frames: Array, *, leave_out: Collection
         quantize_static(
             str(named),
             str(calibrated),
-            Frames(onnx_graph.inputs_of(model)[0].name, frames),
+            Frames(onnx_graph.inputs_of(model)[0].name, batches),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTIZED),
             nodes_to_exclude=sorted(kept),
@@ -89,7 +97,7 @@ def quantize(source: Path, target: Path, frames: Array, *, leave_out: Collection
             remedy="set spec.engine.precision: FP16, and report this model",
         )
     onnx.save(made, str(target))
-    return sum(node.op_type in QUANTIZED and node.name not in kept for node in model.graph.node)
+    return layers
 
 
 @contextmanager
@@ -129,6 +137,18 @@ def head(graph: onnx.GraphProto) -> list[str]:
         if joins or leads_to_join.intersection(node.output):
             leads_to_join.update(node.input)
     return found
+
+
+def _unscaled(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model, or refuse one that has scales of its own."""
+    if any(node.op_type == onnx_quantized.QUANTIZE for node in model.graph.node):
+        raise _refused("the ONNX file is quantised already")
+    return model
+
+
+def _refused(message: str) -> Refused:
+    remedy = "give another file, or set spec.engine.precision: FP32 and leave spec.engine.calibration out"
+    return Refused(field="spec.engine.precision", value="INT8", message=message, remedy=remedy)
 
 
 def _named(model: onnx.ModelProto) -> onnx.ModelProto:

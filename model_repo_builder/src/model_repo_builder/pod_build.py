@@ -29,7 +29,7 @@ class PodBuild:
     board: Board
 
     def fetch(self, store: Store) -> BuildResult | None:
-        """Bring weights and labelled set, unopened, unless the engine is there already; the store is read only."""
+        """Bring weights and sets of pictures, unopened, unless the engine is there already; the store is read only."""
         request.check(self.request)
         places = self.settings.places
         if found(store, self.request.key, self.board) is not None:
@@ -37,10 +37,11 @@ class PodBuild:
             return None
         fetch = Fetch(settings=self.settings, folder=places.weights, report=self.board.stage("Fetch"))
         weights = fetch.bring(self.request.source, self.request.recipe.task)
-        labelled = self.request.labelled
+        labelled, scales = self.request.labelled, self.request.calibration
         dataset = fetch.bring_dataset(labelled.source) if labelled else None
+        calibration = fetch.bring_calibration(scales.source) if scales else None
         timings.brought(store, self.request, places.weights, self.board)
-        handover.say_fetched(places.weights, weights, dataset)
+        handover.say_fetched(places.weights, weights, dataset, calibration)
         return None
 
     def convert(self) -> BuildResult | None:
@@ -59,6 +60,7 @@ class PodBuild:
                 folder=folder,
                 scratch=Path(scratch),
                 dataset=handover.dataset_of(places.weights, told),
+                calibration=handover.calibration_of(places.weights, told),
                 timings=handover.timings_of(places.weights),
             )
             made = conversion.run(weights)

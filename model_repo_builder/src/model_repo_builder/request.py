@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from yolofleet.api.build import BuildRequest
 
 M = TypeVar("M", bound=ApiModel)
-SPEC_FIELDS = {"source": "spec.model", "recipe": "spec.engine", "labelled": "spec.engine.accuracyGate"}
+SPEC_FIELDS = {
+    "source": "spec.model",
+    "recipe": "spec.engine",
+    "labelled": "spec.engine.accuracyGate",
+    "calibration": "spec.engine.calibration",
+}
 RECIPE_FIELDS = {"task": "spec.model.task", "endpoints": "spec.endpoints", "weights": "spec.model"}
 """Where a user wrote what a request carries."""
 
@@ -69,6 +74,7 @@ def check(request: BuildRequest) -> None:
         remedy="use operator and builder of one version",
     )
     _check_labelled(request)
+    _check_calibration(request)
     _refuse_unless(
         recipe.task != "Classify" or "JPEG" not in recipe.endpoints,
         field="spec.endpoints",
@@ -86,11 +92,11 @@ def check(request: BuildRequest) -> None:
         )
         return
     _refuse_unless(
-        recipe.precision == "FP32",
+        recipe.precision in ("FP32", "INT8"),
         field="spec.engine.precision",
         value=recipe.precision,
-        message="the backend ONNXRuntime runs FP32 here",
-        remedy="set spec.engine.precision: FP32, or leave it out",
+        message="the backend ONNXRuntime runs FP32 and INT8 here",
+        remedy="set spec.engine.precision: FP32 or INT8, or leave it out",
     )
 
 
@@ -110,6 +116,32 @@ def _check_labelled(request: BuildRequest) -> None:
         value=recipe.task,
         message="mAP is measured for task Detect only",
         remedy="leave spec.engine.accuracyGate out",
+    )
+
+
+def _check_calibration(request: BuildRequest) -> None:
+    recipe = request.recipe
+    pictures = request.calibration.identity if request.calibration else None
+    _refuse_unless(
+        recipe.calibration == pictures,
+        field="spec.engine.calibration",
+        value=str(pictures),
+        message=f"the recipe is for {recipe.calibration}",
+        remedy="use operator and builder of one version",
+    )
+    _refuse_unless(
+        (pictures is not None) == (recipe.precision in ("INT8", "FP8")),
+        field="spec.engine.calibration",
+        value=str(pictures),
+        message=f"scales are taken from pictures with INT8 and FP8, and only then; this is {recipe.precision}",
+        remedy="give pictures of the cameras (spec.engine.calibration.source, --calibration), or set another precision",
+    )
+    _refuse_unless(
+        pictures is None or recipe.task != "Classify",
+        field="spec.engine.precision",
+        value=recipe.precision,
+        message="an INT8 engine is judged by its boxes, and a classifier has none",
+        remedy="set spec.engine.precision: FP32 or FP16, and leave spec.engine.calibration out",
     )
 
 

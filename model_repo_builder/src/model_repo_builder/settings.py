@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from model_repo_builder.addresses import AddressRules
 from yolofleet.api.build import (
+    CALIBRATION_PATH,
     DATASET_PATH,
     ENGINE_PATH,
     FETCHED_PATH,
@@ -50,6 +51,7 @@ class Places:
     store: Path = Path(STORE_PATH)
     source: Path = Path(SOURCE_PATH)
     dataset: Path = Path(DATASET_PATH)
+    calibration: Path = Path(CALIBRATION_PATH)
     models: Path = Path(MODELS_PATH)
     weights: Path = Path(WEIGHTS_PATH)
     fetched: Path = Path(FETCHED_PATH)

@@ -22,6 +22,7 @@ STORE_PATH = "/store"
 SOURCE_PATH = "/source"
 MODELS_PATH = "/models"
 DATASET_PATH = "/dataset"
+CALIBRATION_PATH = "/calibration"
 WEIGHTS_PATH, ENGINE_PATH = "/weights", "/engine"
 """What a build pod's containers hand on: from fetch to convert, and from convert to publish."""
 FETCHED_FILE, FETCHED_PATH = "fetched.json", "/fetched.json"
@@ -33,6 +34,9 @@ EXIT_REFUSED = 42
 """Exit code of a build whose input can never work; the Job's podFailurePolicy ends it at once."""
 TERMINATION_LIMIT_BYTES = 4096
 """Kubernetes cuts a container's termination message there."""
+
+FEWEST_PICTURES = 8
+"""Fewer tell too little of what a layer's values reach."""
 
 Stage = Literal["Fetch", "Export", "Build", "Compare", "Measure", "Publish"]
 Percent = Annotated[int, Field(ge=0, le=100)]
@@ -52,6 +56,20 @@ class Labelled(ApiModel):
         return f"{self.source.identity} x{self.images}"
 
 
+class Calibration(ApiModel):
+    """Pictures that the scales of an INT8 or FP8 engine are taken from."""
+
+    source: Source
+    """Where they come from: a zip archive of pictures."""
+    images: Annotated[int, Field(ge=FEWEST_PICTURES, le=100_000)] = 512
+    """How many of them are used, evenly spread over the archive by name."""
+
+    @property
+    def identity(self) -> str:
+        """Return what stands for them in a content key: which they are, and how many are taken."""
+        return f"{self.source.identity} x{self.images}"
+
+
 class BuildRequest(ApiModel):
     """What one build pod is asked to make."""
 
@@ -59,6 +77,7 @@ class BuildRequest(ApiModel):
     name: Annotated[str, text(63, min_length=1)]
     source: Source
     labelled: Labelled | None = None
+    calibration: Calibration | None = None
     recipe: Recipe
     target: Target | None = None
     builder: Builder

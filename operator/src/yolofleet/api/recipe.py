@@ -71,7 +71,7 @@ class Recipe(ApiModel):
     endpoints: Annotated[list[Endpoint], Unique, as_set(min_items=1, max_items=3)]
     """Graphs that are made."""
     calibration: Annotated[str, text(4096)] | None = None
-    """Identity of the calibration frames."""
+    """Identity of the pictures that scales are taken from."""
     dataset: Annotated[str, text(4096)] | None = None
     """Identity of the labelled set that accuracy is measured on."""
     frames: Frames | None = None

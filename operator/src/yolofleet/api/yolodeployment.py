@@ -20,7 +20,7 @@ from yolofleet.api.base import (
     text,
     with_cel,
 )
-from yolofleet.api.build import Metric
+from yolofleet.api.build import Calibration, Metric
 from yolofleet.api.endpoints import Postprocess
 from yolofleet.api.migpool import DEFAULT_POOL
 from yolofleet.api.recipe import Backend, BatchSize, Endpoint, Frames, ImageSize, Precision, Task
@@ -51,7 +51,7 @@ NAME_MESSAGE = (
     "the Service and the Triton model bear it"
 )
 CALIBRATION = "engine.calibration must be set with precision INT8 or FP8, and only then"
-ONNX_FP32 = "engine.precision must be FP32 or left out with backend ONNXRuntime"
+ONNX_PRECISION = "engine.precision must be FP32, INT8 or left out with backend ONNXRuntime"
 PORTABLE = "engine.portable Build needs backend TensorRT: an ONNX file runs on any slice as it is"
 EXTERNAL = "scaling.mode External needs exactly one entry in placement.profiles: /scale counts replicas of one kind"
 FRAMES = "frames speaks of endpoint Frames and cannot stand beside JPEG: decoded pictures are RGB of the network's size"
@@ -65,15 +65,6 @@ class ModelSpec(Source):
 
     task: Task = "Detect"
     """What the model was trained for."""
-
-
-class Calibration(ApiModel):
-    """Frames that an INT8 or FP8 engine is calibrated on."""
-
-    source: Source
-    """Where the frames come from."""
-    images: Annotated[int, Field(ge=1, le=100_000)] = 512
-    """How many of them are used."""
 
 
 class AccuracyGate(ApiModel):
@@ -97,7 +88,10 @@ class EngineSpec(ApiModel):
             "has(self.calibration) == (has(self.precision) && self.precision in ['INT8', 'FP8'])",
             CALIBRATION,
         ),
-        cel("self.backend != 'ONNXRuntime' || !has(self.precision) || self.precision == 'FP32'", ONNX_FP32),
+        cel(
+            "self.backend != 'ONNXRuntime' || !has(self.precision) || self.precision in ['FP32', 'INT8']",
+            ONNX_PRECISION,
+        ),
         cel("self.backend != 'ONNXRuntime' || !has(self.portable) || self.portable != 'Build'", PORTABLE),
     )
 
@@ -110,7 +104,7 @@ class EngineSpec(ApiModel):
     max_batch_size: BatchSize = 32
     """Largest batch, in frames."""
     calibration: Calibration | None = None
-    """Frames to calibrate on; with precision INT8 or FP8, and only then."""
+    """Pictures of the cameras that scales are taken from; with precision INT8 or FP8, and only then."""
     accuracy_gate: AccuracyGate | None = None
     """What a new engine must reach before it serves; absent: it is compared with ONNX on a few frames, and no more."""
     portable: Literal["IfPresent", "Build", "Never"] = "IfPresent"
@@ -120,8 +114,8 @@ class EngineSpec(ApiModel):
     def _cross_field(self) -> Self:
         if (self.calibration is not None) != (self.precision in ("INT8", "FP8")):
             raise ValueError(CALIBRATION)
-        if self.backend == "ONNXRuntime" and self.precision not in (None, "FP32"):
-            raise ValueError(ONNX_FP32)
+        if self.backend == "ONNXRuntime" and self.precision not in (None, "FP32", "INT8"):
+            raise ValueError(ONNX_PRECISION)
         if self.backend == "ONNXRuntime" and self.portable == "Build":
             raise ValueError(PORTABLE)
         return self

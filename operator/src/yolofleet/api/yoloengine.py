@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from yolofleet.api.base import SHA256, ApiModel, as_atomic, as_map, cel, text, with_cel
-from yolofleet.api.build import Artifact, Failure, Gate, Labelled, Percent, Stage
+from yolofleet.api.build import Artifact, Calibration, Failure, Gate, Labelled, Percent, Stage
 from yolofleet.api.conditions import Condition
 from yolofleet.api.curve import Curve
 from yolofleet.api.estimate import Work
@@ -28,6 +28,8 @@ class YoloEngineSpec(ApiModel):
     """Where the weights come from."""
     labelled: Labelled | None = None
     """What its accuracy is measured on; absent: it is not."""
+    calibration: Calibration | None = None
+    """What the scales of INT8 are taken from; absent: it has none."""
     recipe: Recipe
     """What is made of them."""
     target: Target | None = None

@@ -18,7 +18,8 @@ from yolofleet.planning.slices.profiles import GPU_RESOURCE, WHOLE
 from yolofleet.planning.snapshot import DeploymentView, EngineView
 
 SUPPORTED_SOURCES = ("builtin", "http", "pvc")
-DATASET_SOURCES = ("http", "pvc")
+ARCHIVE_SOURCES = ("http", "pvc")
+"""What labelled sets and calibration pictures are fetched from."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def unsupported(spec: YoloDeploymentSpec) -> Verdict | None:
     if kind not in SUPPORTED_SOURCES:
         told = f"spec.model.{kind}: this version fetches {', '.join(SUPPORTED_SOURCES)}; use one of them"
         return Verdict(ok=False, reason=Reason.NOT_SUPPORTED, message=told)
-    unserved = _unmeasured(spec) or _unserved(spec)
+    unserved = _unmeasured(spec) or _uncalibrated(spec) or _unserved(spec)
     return Verdict(ok=False, reason=Reason.NOT_SUPPORTED, message=unserved) if unserved else None
 
 
@@ -53,13 +54,31 @@ def _unmeasured(spec: YoloDeploymentSpec) -> str | None:
     gate = spec.engine.accuracy_gate
     if gate is None:
         return None
-    if gate.dataset.kind not in DATASET_SOURCES:
+    if gate.dataset.kind not in ARCHIVE_SOURCES:
         where = f"spec.engine.accuracyGate.dataset.{gate.dataset.kind}"
-        return f"{where}: this version fetches labelled sets from {', '.join(DATASET_SOURCES)}; use one of them"
+        return f"{where}: this version fetches labelled sets from {', '.join(ARCHIVE_SOURCES)}; use one of them"
     if spec.model.task != "Detect":
         return (
             f"spec.engine.accuracyGate: mAP is measured for task Detect only (got {spec.model.task}); leave it out: "
             "the engine is compared with what it was made from on a few frames"
+        )
+    return None
+
+
+def _uncalibrated(spec: YoloDeploymentSpec) -> str | None:
+    """Say why no scales can be taken as the spec asks for."""
+    asked = spec.engine.calibration
+    if asked is None:
+        return None
+    if spec.engine.precision == "FP8":
+        return "spec.engine.precision: this version makes no FP8 engines (got FP8); set INT8 or FP16"
+    if asked.source.kind not in ARCHIVE_SOURCES:
+        where = f"spec.engine.calibration.source.{asked.source.kind}"
+        return f"{where}: this version fetches pictures from {', '.join(ARCHIVE_SOURCES)}; use one of them"
+    if spec.model.task == "Classify":
+        return (
+            "spec.engine.precision: an INT8 engine is judged by its boxes, and a classifier has none (got Classify); "
+            f"set {'FP32' if spec.engine.backend == 'ONNXRuntime' else 'FP16'}, and leave calibration out"
         )
     return None
 
@@ -88,7 +107,13 @@ def wish(spec: YoloDeploymentSpec, *, builder: Builder, target: Target | None) -
     key = engine_key(recipe=recipe, target=target, builder=builder)
     source = Source.model_validate(spec.model.model_dump(exclude={"task"}))
     made = YoloEngineSpec(
-        key=key, source=source, labelled=labelled(spec), recipe=recipe, target=target, builder=builder
+        key=key,
+        source=source,
+        labelled=labelled(spec),
+        calibration=spec.engine.calibration,
+        recipe=recipe,
+        target=target,
+        builder=builder,
     )
     return Wish(engine_name(key), made)
 

@@ -10,6 +10,7 @@ import json
 
 from yolofleet.api.build import (
     BUILD_ENV,
+    CALIBRATION_PATH,
     DATASET_PATH,
     ENGINE_PATH,
     FETCHED_FILE,
@@ -86,6 +87,7 @@ def _container(name: str, planned: EnginePlan, settings: Settings) -> Object:
         name=view.name,
         source=view.spec.source,
         labelled=view.spec.labelled,
+        calibration=view.spec.calibration,
         recipe=view.spec.recipe,
         target=view.spec.target,
         builder=view.spec.builder,
@@ -138,16 +140,17 @@ def _sources(view: EngineView, settings: Settings, grant: Grant | None) -> list[
 
 
 def _claims(view: EngineView, settings: Settings, grant: Grant | None) -> list[tuple[str, str, str]]:
-    """Return path, volume and claim of what fetch reads from claims: the weights, and the labelled set.
+    """Return path, volume and claim of what fetch reads from claims: the weights, and the sets of pictures.
 
     A claim that is named twice in one pod is mounted once: read-only for one would be read-only for both.
     """
     volumes = {settings.store.claim_name: "store"} if grant is None else {}
-    labelled = view.spec.labelled
+    labelled, calibration = view.spec.labelled, view.spec.calibration
     told = []
     for name, path, source in (
         ("source", SOURCE_PATH, view.spec.source),
         ("dataset", DATASET_PATH, labelled.source if labelled else None),
+        ("calibration", CALIBRATION_PATH, calibration.source if calibration else None),
     ):
         if source is not None and source.pvc is not None:
             claim = source.pvc.claim_name

@@ -70,7 +70,7 @@ def _frames(frames: Frames | None) -> tuple[str, ...]:
 def _calibration(spec: YoloDeploymentSpec) -> str | None:
     """Return what stands for the calibration frames in a key: which they are, and how many are taken."""
     told = spec.engine.calibration
-    return f"{told.source.identity} x{told.images}" if told else None
+    return told.identity if told else None
 
 
 def recipe_from(spec: YoloDeploymentSpec) -> Recipe:
