@@ -84,7 +84,7 @@ class Conversion:
         )
         converted = self._with_frames(target, self._quantized(target, _with_work(target, converted)))
         for note in converted.notes:
-            self.board.tell("Compare", 1.0, note)
+            self._checking()(1.0, note)
         if self.request.recipe.backend == "TensorRT":
             converted = self._compiled(target, converted)
         converted = self._measured(converted)
@@ -178,6 +178,12 @@ class Conversion:
             at_once = onnx_calibration.AT_ONCE if converted.free_batch else 1
             yield told.some() if own is None else own, told.batches(self.board.stage("Build"), at_once=at_once)
 
+    def _checking(self) -> Report:
+        """What hears of checks of the ONNX file: Compare ends with what is served, and more may be to be made."""
+        recipe = self.request.recipe
+        served = recipe.backend == "ONNXRuntime" and recipe.precision != "INT8"
+        return self.board.stage("Compare" if served else "Export")
+
     def _timing_cache(self) -> Path:
         cache = self.folder / TIMINGS
         if self.timings is not None:
@@ -224,9 +230,9 @@ class Conversion:
                 str(target),
                 frames.trial_frames(recipe.image_size, model.facts.channels),
                 head=model.facts.head,
-                report=self.board.stage("Compare"),
+                report=self._checking(),
             )
-        self.board.tell("Compare", 1.0, seen.sentence())
+        self._checking()(1.0, seen.sentence())
         return Converted(facts=model.facts, free_batch=True, notes=(), versions=model.versions, comparison=seen)
 
     def _from_onnx(self, weights: Weights, target: Path) -> Converted:
@@ -241,7 +247,7 @@ class Conversion:
             frames.trial_frames(recipe.image_size, model.facts.channels),
             shapes=model.shapes,
             one_by_one=not model.free_batch,
-            report=self.board.stage("Compare"),
+            report=self._checking(),
         )
         return Converted(
             facts=model.facts, free_batch=model.free_batch, notes=model.notes, versions={}, comparison=seen
@@ -259,7 +265,7 @@ class Conversion:
             recipe,
             converted.facts.head,
             free_batch=converted.free_batch,
-            report=self.board.stage("Compare"),
+            report=self._checking(),
         )
         return replace(converted, frames=graph)
 
