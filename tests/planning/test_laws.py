@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.planning.worlds import deployment, engine, group, node, pool, snapshot, spec, worlds
 from yolofleet.planning.placing.choice import Choice, NoChoice, choose, market
 from yolofleet.planning.plan import DEFAULT_CONCURRENT_BUILDS, DeploymentPlan, concurrent_builds, plan
+from yolofleet.planning.portable import level_of
 from yolofleet.planning.slices.pools import shared_out
 from yolofleet.planning.slices.profiles import offers, same_profile, size_of
 from yolofleet.planning.snapshot import DeploymentView, Owner, Snapshot
@@ -24,7 +25,9 @@ def in_use(planned: DeploymentPlan) -> set[str]:
     """Return the engines that a deployment wants or serves, told without the code under test."""
     view = planned.view
     wished = {planned.wish.name} if planned.wish else set()
-    return wished | {group.engine for group in view.groups} | {pod.engine for pod in view.pods}
+    portable = planned.portable
+    stand_ins = {portable.best} - {""} | ({portable.wish.name} if portable.wish else set())
+    return wished | stand_ins | {group.engine for group in view.groups} | {pod.engine for pod in view.pods}
 
 
 @given(worlds(), st.randoms(use_true_random=False))
@@ -119,7 +122,8 @@ def test_no_choice_or_an_engine_that_is_not_ready_removes_nothing(world: Snapsho
             assert planned.groups == ()
         elif unready:
             assert not {g.name for g in planned.gone} & {g.name for g in view.groups if not planned.groups}
-            assert all(made.engine.name in {g.engine for g in view.groups} for made in planned.groups)
+            exact = [made for made in planned.groups if level_of(made.engine) is None]
+            assert all(made.engine.name in {g.engine for g in view.groups} for made in exact)
 
 
 @given(worlds())
@@ -152,7 +156,7 @@ def test_the_owners_of_an_engine_are_exactly_the_deployments_that_use_it(world: 
     for key, view in world.engines.items():
         absent = {owner for owner in view.owners if owner.uid not in present}
         assert told.get(key, set(view.owners)) == users.get(key, set()) | absent
-    wishes = {(p.view.namespace, p.wish.name) for p in decided.deployments if p.wish}
+    wishes = {(p.view.namespace, wished.name) for p in decided.deployments for wished in p.wishes}
     for key in wishes - world.engines.keys():
         assert told[key] == users[key]
     assert told.keys() <= world.engines.keys() | wishes
@@ -247,3 +251,16 @@ def test_of_many_that_wait_as_many_start_as_are_free_in_order_of_name(most: int,
     started = [step.view.name for step in steps if step.start]
     assert len(started) == max(0, min(waiting, most - running))
     assert started == sorted(view.name for view in engines)[: len(started)]
+
+
+@given(worlds())
+def test_a_portable_engine_serves_only_where_nothing_did_and_never_against_the_spec(world: Snapshot) -> None:
+    for planned in plan(world).deployments:
+        view = planned.view
+        before = {group.engine for group in view.groups}
+        taken = [one for one in planned.groups if level_of(one.engine) and one.engine.name not in before]
+        if taken:
+            assert view.spec.engine.portable != "Never"
+            assert not any(group.ready_replicas for group in view.groups)
+            assert all(one.engine.artifact is not None for one in taken)
+            assert planned.wish is not None, "the exact one is wanted all the same"

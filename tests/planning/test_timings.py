@@ -53,6 +53,13 @@ def test_timings_of_another_slice_tensorrt_namespace_or_of_nothing_whole_are_not
     assert timings_for(compiled(target=None, published=False), [compiled("none", target=None)]) is None
 
 
+def test_a_portable_engine_and_an_exact_one_of_the_same_slices_tell_each_other_but_their_own_kind_first() -> None:
+    portable = compiled("portable", target=SLICE.model_copy(update={"hardware_compatibility": "AmperePlus"}))
+    assert timings_for(MINE, [portable]) == portable.spec.key
+    assert timings_for(MINE, [portable, exact := compiled("exact")]) == exact.spec.key
+    assert timings_for(replace(portable, name="new", spec=MINE.spec), [portable]) == portable.spec.key
+
+
 @given(st.permutations([compiled(name, recipe={"max_batch_size": size}) for name, size in SIZES.items()]))
 def test_the_order_of_engines_changes_nothing(engines: list[EngineView]) -> None:
     assert timings_for(MINE, engines) == timings_for(MINE, sorted(engines, key=lambda one: one.name))

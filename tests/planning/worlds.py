@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from yolofleet.api.build import Artifact, BuildResult, Failure, Progress
 from yolofleet.api.migpool import MigPoolSpec
-from yolofleet.api.recipe import Builder
+from yolofleet.api.recipe import Builder, Target
 from yolofleet.api.yolodeployment import YoloDeploymentSpec, YoloDeploymentStatus
 from yolofleet.api.yoloengine import YoloEngineStatus
 from yolofleet.planning.engines import Wish, wish
@@ -169,6 +169,7 @@ RESOURCES = ("nvidia.com/gpu", "nvidia.com/mig-1g.10gb", "nvidia.com/mig-2g.20gb
 PROFILES = ("gpu", "1g.10gb", "2g.20gb", "1g.10gb.me")
 MODELS = ("yolo26n", "yolo11s", "yolo26n-shapes")
 NAMES = ("a", "b", "c", "d")
+TENSORRT = tuple({"backend": "TensorRT", "portable": portable} for portable in ("IfPresent", "Build", "Never"))
 
 
 mostly = st.sampled_from((True, True, True, True, False))
@@ -208,7 +209,7 @@ def specs(draw: st.DrawFn) -> YoloDeploymentSpec:
     }
     return spec(
         model={"builtin": draw(st.sampled_from(MODELS))},
-        engine={"backend": draw(st.sampled_from(("ONNXRuntime", "ONNXRuntime", "TensorRT")))},
+        engine=draw(st.sampled_from(({"backend": "ONNXRuntime"}, *TENSORRT))),
         placement=placement,
         scaling={"minReplicas": draw(st.integers(1, 4))},
         suspend=draw(st.integers(0, 5)) == 0,
@@ -248,6 +249,16 @@ def jobs() -> st.SearchStrategy[JobView | None]:
 
 
 @st.composite
+def portable_engines(draw: st.DrawFn, wanted: YoloDeploymentSpec) -> EngineView:
+    """Draw a portable engine of a spec, for slices such as `labelled` tells."""
+    major, level = draw(st.sampled_from("89")), draw(st.sampled_from(("SameComputeCapability", "AmperePlus")))
+    target = Target(compute_capability=f"{major}.0", sm_count=132, memory_mib=81559, hardware_compatibility=level)
+    told = wish(wanted, builder=BUILDER, target=target)
+    owners = tuple(Owner(name, f"uid-{name}") for name in draw(st.sampled_from(((), ("a",), ("gone",)))))
+    return EngineView(NS, told.name, f"uid-{told.name}", 1, told.spec, draw(statuses()), owners)
+
+
+@st.composite
 def worlds(draw: st.DrawFn) -> Snapshot:
     """Draw a whole world; all deployments' and engines' turn, groups that serve known and forgotten engines."""
     asked = {name: draw(specs()) for name in draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=2))}
@@ -258,6 +269,9 @@ def worlds(draw: st.DrawFn) -> Snapshot:
             made = engine(wanted, owners=owners, status=draw(statuses()), job=draw(jobs()))
             seen = Progress(stage="Export", percent=draw(st.integers(0, 100)))
             built[made.name] = replace(made, progress=draw(st.sampled_from((None, seen))))
+        if wanted.engine.backend == "TensorRT" and draw(st.booleans()):
+            made = draw(portable_engines(wanted))
+            built[made.name] = made
         if draw(st.booleans()):
             old = engine(wanted, name=f"e-{name}", owners=(name,), status=PUBLISHED)
             built[old.name] = old

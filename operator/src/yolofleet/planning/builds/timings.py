@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from yolofleet.api.recipe import Target
 from yolofleet.planning.snapshot import EngineView
 
 
@@ -20,7 +21,7 @@ def timings_for(view: EngineView, engines: Iterable[EngineView]) -> str | None:
 def _of_use(one: EngineView, view: EngineView) -> bool:
     mine, other = view.spec, one.spec
     published = one.artifact is not None and one.status.damage is None
-    same = (one.namespace, other.target, other.recipe.backend) == (view.namespace, mine.target, mine.recipe.backend)
+    same = (one.namespace, _slices(one), other.recipe.backend) == (view.namespace, _slices(view), mine.recipe.backend)
     by_same = (other.builder.version, other.builder.tensorrt_version) == (
         mine.builder.version,
         mine.builder.tensorrt_version,
@@ -32,4 +33,10 @@ def _likeness(one: EngineView, view: EngineView) -> int:
     """Count what of the recipe decides which kernels there are: the fewer differ, the fewer are timed."""
     mine, other = view.spec.recipe, one.spec.recipe
     decisive = ("precision", "image_size", "max_batch_size", "task", "endpoints")
-    return sum(getattr(mine, name) == getattr(other, name) for name in decisive)
+    same: list[bool] = [getattr(mine, name) == getattr(other, name) for name in decisive]
+    # A portable engine has fewer kernels to choose from.
+    return sum(same) + int(one.spec.target == view.spec.target)
+
+
+def _slices(view: EngineView) -> Target | None:
+    return view.spec.target.hardware if view.spec.target is not None else None
