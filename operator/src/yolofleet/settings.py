@@ -44,7 +44,7 @@ class BuildSettings(_Section):
     deadline_seconds: Seconds = 3600
     backoff_seconds: Seconds = 10
     measure_seconds: Annotated[int, Field(ge=0, le=600)] = 90
-    resources: dict[str, dict[str, str | int]] = {"requests": {"cpu": "500m", "memory": "1Gi"}}
+    resources: dict[str, dict[str, str | int]] = {"requests": {"cpu": "100m", "memory": "1Gi"}}
     scratch_size: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}[MGT]i$")] = "8Gi"
     node_selector: dict[str, str] = {}
 
