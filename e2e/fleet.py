@@ -120,6 +120,12 @@ class Fleet:
     def _stable(self, name: str) -> bool:
         return bool(self.condition(name, "Progressing").get("reason") == "Stable")
 
+    def clear(self) -> None:
+        """Free all slices now: once nobody is left who makes pods anew, none is waited for while it drains."""
+        self.kubectl("delete", "ydep", "--all", "--timeout=60s")
+        wait_for("what makes serving pods to go", lambda: not self.items("deployments,replicasets"), timeout_s=60)
+        self.kubectl("delete", "pods", "--all", "--force", "--grace-period=0")
+
     def engine_of(self, name: str) -> str:
         """Return the YoloEngine that a deployment serves."""
         groups = self.get("ydep", name)["status"]["groups"]

@@ -16,7 +16,7 @@ def test_the_counts_of_a_small_fleet_hold(tmp_path: Path) -> None:
     out = tmp_path / "operator.json"
     size = ["--sizes", "150", "--engines", "20", "--rest", "2", "--counts-only", "--name", "bench-smoke"]
     command = [sys.executable, "-m", "e2e.bench.operator", *size, "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=800)
     assert done.returncode == 0, done.stdout + done.stderr
     (row,) = json.loads(out.read_text())["rows"]
     assert row["writes_cold"]["deployments"] == 150, "a bench that saw nothing shows nothing"

@@ -20,7 +20,6 @@ from e2e.bench.host import load, processor
 from e2e.bench.watching import Object, Seen, watched
 from e2e.clusters.bare.cluster import BareCluster
 from e2e.fleet import ROOT, Fleet, install
-from e2e.stories.conftest import serving
 from e2e.waiting import wait_for
 
 NAMESPACE, NAME, OTHER = "bench-start", "gate", "other"
@@ -178,6 +177,11 @@ def cleared(fleet: Fleet, *, keep: str = "") -> None:
         wait_for("the pods to go", lambda: all(name.startswith(keep) for name in serving(fleet)), timeout_s=60)
         return
     wait_for("all to go", lambda: not (serving(fleet) or fleet.items("yeng") or fleet.items("jobs")), timeout_s=60)
+
+
+def serving(fleet: Fleet) -> list[str]:
+    """Return the names of serving pods."""
+    return [pod["metadata"]["name"] for pod in fleet.items("pods", "app.kubernetes.io/name=triton")]
 
 
 def measured(fleet: Fleet, runs: int, size: int) -> Iterator[Run]:

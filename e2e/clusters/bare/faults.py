@@ -51,12 +51,12 @@ class BareFaults:
             gpu_nodes.wait_for_allocatable(self.clients, place.name, GpuState(place.gpu_state))
 
     def remove_node(self, index: int) -> None:
-        """End a further node, lost or not, and take it out of the cluster with its pods."""
+        """End a further node, lost or not, and take it out of the cluster with its pods; no new one may come to it."""
         place = self.place.node(index)
         self.lose_node(index)
         on_it = ("--all-namespaces", f"--field-selector=spec.nodeName={place.name}")
-        self.clients.kubectl("delete", "pods", *on_it, "--force", "--grace-period=0")  # nobody is left to confirm it
         self.clients.kubectl("delete", "node", place.name, "--ignore-not-found")
+        self.clients.kubectl("delete", "pods", *on_it, "--force", "--grace-period=0")  # nobody is left to confirm it
         for part in self.table.names():
             if part.startswith(f"{place.name}-"):
                 self.table.end(part)
