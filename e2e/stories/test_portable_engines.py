@@ -20,7 +20,7 @@ from e2e.stories.test_rollout import DEMAND, RATE, TWO, wait_phase
 from e2e.waiting import wait_for
 
 ONE_G, TWO_G = "nvidia.com/mig-1g.10gb", "nvidia.com/mig-2g.20gb"
-SECONDS = 100
+SECONDS = 150
 ENGINE: Object = {
     "backend": "TensorRT",
     "precision": "FP32",

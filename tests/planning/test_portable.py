@@ -317,8 +317,9 @@ def test_while_the_exact_one_is_built_the_portable_one_serves_and_conditions_say
     )
     assert f"portable YoloEngine {portable.name} serves meanwhile" in said(planned, "EngineReady")[2]
     assert said(planned, "Ready")[:2] == ("True", "Serving")
-    (told,) = deployment_status(planned, NOW).groups
-    assert (told.portable, told.engine_ref.name) == ("SameComputeCapability", portable.name)
+    status = deployment_status(planned, NOW)
+    assert (status.groups[0].portable, status.groups[0].engine_ref.name) == ("SameComputeCapability", portable.name)
+    assert status.summary.engine == "Building (portable serves)", "what `kubectl get ydep` shows"
 
 
 def test_an_exact_engine_that_can_not_be_built_leaves_the_portable_one_and_somebody_must_act() -> None:

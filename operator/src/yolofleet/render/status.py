@@ -127,11 +127,9 @@ def _scaling(plan: DeploymentPlan, now: datetime) -> ScalingStatus:
 
 def _summary(plan: DeploymentPlan) -> Summary:
     slices = ", ".join(f"{group.ready_replicas}/{group.replicas}x {group.profile}" for group in plan.view.all_groups)
-    return Summary(
-        fps=plan.desired.fps,
-        slices=slices[:128],
-        engine=plan.judgement.engine_ready.reason.value,
-    )
+    engine = plan.judgement.engine_ready
+    meanwhile = " (portable serves)" if plan.portable.cost and engine.status != "True" else ""
+    return Summary(fps=plan.desired.fps, slices=slices[:128], engine=f"{engine.reason.value}{meanwhile}")
 
 
 def _groups(plan: DeploymentPlan) -> list[Group]:
