@@ -21,7 +21,7 @@ from tests.model_repo_builder.making import names
 class TinyHypergraphYolo:
     """Stride 32, one hypergraph of `edges` hyperedges, `heads` heads; what exporters of others write: no metadata."""
 
-    size: int = 64
+    size: tuple[int, int] = (64, 64)
     batch: int | str = 1
     width: int = 16
     edges: int = 4
@@ -30,17 +30,17 @@ class TinyHypergraphYolo:
     metadata: bool = True
 
     def model(self) -> onnx.ModelProto:
-        cells = (self.size // 32) ** 2
+        cells = (self.size[0] // 32) * (self.size[1] // 32)
         each = self.width // self.heads
         free = self.batch != 1
         constants = self._constants(cells, each, first=-1 if free else 1)
         nodes = self._nodes()
-        images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [self.batch, 3, self.size, self.size])
+        images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [self.batch, 3, *self.size])
         output = helper.make_tensor_value_info("predictions", TensorProto.FLOAT, None)
         graph = helper.make_graph(nodes, "hypergraph", [images], [output], constants)
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         if self.metadata:
-            told = {"task": "detect", "names": names(self.classes), "stride": 32, "imgsz": [self.size] * 2}
+            told = {"task": "detect", "names": names(self.classes), "stride": 32, "imgsz": list(self.size)}
             helper.set_model_props(made, {key: str(value) for key, value in told.items()})
         return made
 
@@ -66,7 +66,7 @@ class TinyHypergraphYolo:
             "to_offsets": [first, self.edges, self.width],
             "to_edge_heads": [axis, self.edges, self.heads, each],
             "to_pixel_heads": [axis, cells, self.heads, each],
-            "to_map": [axis, self.width, self.size // 32, self.size // 32],
+            "to_map": [axis, self.width, self.size[0] // 32, self.size[1] // 32],
             "to_rows": [axis, 4 + self.classes, cells],
             "to_vector": [axis, 2 * self.width],
         }

@@ -15,19 +15,23 @@ from yolofleet.api.build import ServeRequest
 
 @pytest.mark.parametrize("batch", [1, "batch"])
 @pytest.mark.parametrize("metadata", [True, False])
-def test_a_hypergraph_is_served(batch: int | str, metadata: bool, bench: Bench) -> None:
-    given = TinyHypergraphYolo(batch=batch, metadata=metadata).model()
+@pytest.mark.parametrize("size", [(64, 64), (96, 160)])
+def test_a_hypergraph_is_served(size: tuple[int, int], batch: int | str, metadata: bool, bench: Bench) -> None:
+    height, width = size
+    given = TinyHypergraphYolo(size=size, batch=batch, metadata=metadata).model()
     onnx.save(given, bench.source / "yolov13.onnx")
-    wanted = request(pvc("yolov13.onnx"), endpoints=["Ultralytics", "Frames"])
+    wanted = request(
+        pvc("yolov13.onnx"), endpoints=["Ultralytics", "Frames"], imageSize={"height": height, "width": width}
+    )
     result = bench.build(wanted)
     assert result.outcome == "Published", result
     serve = {"key": wanted.key, "modelName": "gate", "maxBatchSize": 8, "endpoints": ["Ultralytics", "Frames"]}
     assemble(bench.store, ServeRequest.model_validate(serve), bench.root / "models")
-    frames = np.random.default_rng(0).random((3, 3, 64, 64), np.float32)
+    frames = np.random.default_rng(0).random((3, 3, height, width), np.float32)
     served = ort.InferenceSession(bench.root / "models/gate/1/model.onnx").run(None, {"images": frames})[0]
     first = ort.InferenceSession(given.SerializeToString())
     alone = [first.run(None, {"images": frame[np.newaxis]})[0] for frame in frames]
     np.testing.assert_allclose(served, np.concatenate(alone), atol=1e-5)
     boxes = ort.InferenceSession(bench.root / "models/gate_frames/1/model.onnx")
-    pixels = np.zeros((3, 64, 64, 3), np.uint8)
+    pixels = np.zeros((3, height, width, 3), np.uint8)
     assert boxes.run(["boxes"], {"frames": pixels})[0].shape[0] == 3
