@@ -13,7 +13,7 @@ from yolofleet.render.serving import triton_args
 from yolofleet.settings import ServingSettings
 
 ROOT = Path(__file__).parents[1]
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2500)]
 
 
 def test_every_combination_is_loaded_as_it_is_written_and_answers() -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import contextmanager
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,6 +96,13 @@ def _asked(server: grpc.InferenceServerClient, name: str, config: Any) -> None:
         raise RuntimeError(f"{name} answers nothing")
 
 
+def _built(path: Path, task: str, frames: str) -> str:
+    """Build a model with all endpoints that it may have; return its key."""
+    endpoints = ["Ultralytics", "Frames", *(["JPEG"] if task != "Classify" and frames == "RGB" else [])]
+    chosen = [part for one in endpoints for part in ("--endpoint", one)]
+    return inside.key_of(inside.build(path, task, SIZE, SIZE, *chosen, "--frames", frames)[0])
+
+
 def run() -> dict[str, Any]:
     """Build each task, assemble each combination, load it, tell."""
     for folder in (inside.WORK, inside.STORE, inside.MODELS):
@@ -106,18 +114,17 @@ def run() -> dict[str, Any]:
             sets = [*ENDPOINTS, *(PICTURES if task != "Classify" else [])]
             cases = [(one, "RGB") for one in sets]
             cases += [(("Ultralytics", "Frames"), CAMERAS)] if task != "Classify" else []
-            for endpoints, frames in cases:
+            keys = {frames: _built(path, task, frames) for frames in {frames for _, frames in cases}}
+            for (endpoints, frames), batch, instances, by_curve in product(cases, BATCHES, INSTANCES, (False, True)):
+                shutil.rmtree(inside.MODELS)
+                inside.MODELS.mkdir()
                 chosen = [part for one in endpoints for part in ("--endpoint", one)]
-                made, _ = inside.build(path, task, SIZE, SIZE, *chosen, "--frames", frames)
-                for batch, instances, by_curve in product(BATCHES, INSTANCES, (False, True)):
-                    shutil.rmtree(inside.MODELS)
-                    inside.MODELS.mkdir()
-                    numbers = ["--max-batch-size", str(batch), "--instances", str(instances)]
-                    more = tuned(endpoints, batch, instances) if by_curve else ()
-                    inside.assemble(inside.key_of(made), NAME, *chosen, *numbers, *more)
-                    case = f"{task} {'+'.join(endpoints)} {frames} batch {batch} x{instances} curve {by_curve}"
-                    told[case] = loaded(server)
-                    print(case, told[case], file=sys.stderr, flush=True)
+                numbers = ["--max-batch-size", str(batch), "--instances", str(instances)]
+                more = tuned(endpoints, batch, instances) if by_curve else ()
+                inside.assemble(keys[frames], NAME, *chosen, *numbers, *more)
+                case = f"{task} {'+'.join(endpoints)} {frames} batch {batch} x{instances} curve {by_curve}"
+                told[case] = loaded(server)
+                print(case, told[case], file=sys.stderr, flush=True)
     return told
 
 

@@ -70,11 +70,16 @@ def http(fleet: Fleet, base: str, name: str) -> Object:
     return {"http": {"url": f"{base}/{name}", "sha256": digest}}
 
 
-def serve(fleet: Fleet, dataset: Object, *, max_drop: str, calibration: Object | None = None) -> None:
+def engine_spec(dataset: Object, max_drop: str, calibration: Object | None) -> Object:
     gate = {"dataset": dataset, "images": VALIDATED, "maxDrop": max_drop}
     engine: Object = {"backend": "ONNXRuntime", "imageSize": {"height": SIZE, "width": SIZE}, "accuracyGate": gate}
     if calibration is not None:
         engine |= {"precision": "INT8", "calibration": {"source": calibration, "images": CALIBRATED}}
+    return engine
+
+
+def serve(fleet: Fleet, dataset: Object, *, max_drop: str, calibration: Object | None = None) -> None:
+    engine = engine_spec(dataset, max_drop, calibration)
     fleet.deploy("gate", engine=engine, rollout={"canaryPercent": 0}, scaling={"minReplicas": 1, "maxReplicas": 1})
 
 
@@ -104,6 +109,9 @@ def test_int8_on_ones_own_pictures_is_built_judged_and_served(fleet: Fleet, shel
     serve(fleet, dataset, max_drop="0")
     fleet.wait_serving("gate")
     first, pods = fleet.engine_of("gate"), uids(fleet)
+    fleet.deploy(
+        "keeper", engine=engine_spec(dataset, "0", None), suspend=True
+    )  # of the FP32 engine, when nobody serves it
     print("FP32:", accuracy_of(fleet, first))
     assert compared(fleet, "plain", key_of(fleet, first))["stray"] == 0
 
