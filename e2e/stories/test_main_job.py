@@ -11,6 +11,7 @@ from e2e.shapes.scene import draw_scene
 from e2e.waiting import wait_for
 
 SMALL = {"backend": "ONNXRuntime", "imageSize": {"height": 320, "width": 320}}
+OF = "yolofleet.dev/deployment"
 
 
 def scenes(count: int) -> dict[str, bytes]:
@@ -29,7 +30,7 @@ def compare(fleet: Fleet, name: str) -> dict[str, Any]:
 
 
 def test_one_manifest_becomes_boxes_equal_to_onnx_runtimes(fleet: Fleet) -> None:
-    """Apply, wait, ask: every box is there, IoU at least 0.99, and the class names arrived."""
+    """Apply, wait, ask: every box is there, IoU at least 0.99, class names too; from a pod with no right."""
     fleet.deploy("gate", engine=SMALL, demand={"streams": 4, "framesPerSecond": "5"})
     fleet.wait_serving("gate")
     report = compare(fleet, "gate")
@@ -42,13 +43,12 @@ def test_one_manifest_becomes_boxes_equal_to_onnx_runtimes(fleet: Fleet) -> None
     row = fleet.kubectl("get", "ydep", "gate", "--no-headers").split()
     assert row[1:4] == ["True", "Serving", "-/20"]
     assert "1/1x 1g.10gb" in " ".join(row)
+    holds_one_device_and_no_right(fleet)
 
 
-def test_a_pod_holds_one_device_and_no_right(fleet: Fleet) -> None:
+def holds_one_device_and_no_right(fleet: Fleet) -> None:
     """One pod, one slice; no token, no capability; the budget and the Service stand."""
-    fleet.deploy("gate", engine=SMALL)
-    fleet.wait_serving("gate")
-    (pod,) = fleet.items("pods", "yolofleet.dev/deployment=gate")
+    (pod,) = fleet.items("pods", f"{OF}=gate")
     (triton,) = pod["spec"]["containers"]
     assert triton["resources"]["limits"]["nvidia.com/mig-1g.10gb"] == "1"
     assert pod["spec"]["automountServiceAccountToken"] is False
@@ -74,10 +74,10 @@ def test_a_second_deployment_of_a_model_builds_nothing(fleet: Fleet) -> None:
     (job,) = fleet.items("jobs")
     assert job["metadata"]["name"] == engine["metadata"]["name"]
     assert engine["status"]["attempts"] == 1
-    assert {owner["name"] for owner in engine["metadata"]["ownerReferences"]} == {"gate", "yard"}
+    assert users(fleet) == {"gate", "yard"}
     fleet.kubectl("delete", "ydep", "gate")
-    wait_for("gate's pods to go", lambda: not fleet.items("pods", "yolofleet.dev/deployment=gate"), timeout_s=60)
-    assert len(fleet.items("yeng")) == 1
+    wait_for("gate's Deployment to go", lambda: not fleet.items("deployments", f"{OF}=gate"), timeout_s=60)
+    wait_for("the engine to be yard's alone", lambda: users(fleet) == {"yard"}, timeout_s=60)
     fleet.wait_serving("yard")
     fleet.kubectl("delete", "ydep", "yard")
     wait_for("the engine to go with its last user", lambda: not fleet.items("yeng"), timeout_s=60)
@@ -86,6 +86,12 @@ def test_a_second_deployment_of_a_model_builds_nothing(fleet: Fleet) -> None:
     fleet.wait_serving("again")
     (engine,) = fleet.items("yeng")
     assert engine["status"]["message"] == "cached", "the store still had it: nothing is built twice"
+
+
+def users(fleet: Fleet) -> set[str]:
+    """Return whose the one engine is."""
+    (engine,) = fleet.items("yeng")
+    return {owner["name"] for owner in engine["metadata"]["ownerReferences"]}
 
 
 def test_weights_from_http_and_an_onnx_from_a_claim(fleet: Fleet, files: str) -> None:
@@ -111,7 +117,6 @@ def test_a_whole_gpu_is_a_profile_like_any_other(fleet: Fleet) -> None:
     with layout(fleet.cluster, {"nvidia.com/mig-1g.10gb": 7, "nvidia.com/gpu": 1}):
         fleet.deploy("whole", engine=SMALL, placement={"profiles": ["gpu"]})
         fleet.wait_serving("whole")
-        (pod,) = fleet.items("pods", "yolofleet.dev/deployment=whole")
+        (pod,) = fleet.items("pods", f"{OF}=whole")
         assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
-        fleet.kubectl("delete", "ydep", "whole")
-        wait_for("its pod to go", lambda: not fleet.items("pods", "yolofleet.dev/deployment=whole"), timeout_s=60)
+        fleet.clear()

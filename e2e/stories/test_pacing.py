@@ -29,8 +29,7 @@ def slices(fleet: Fleet) -> Iterator[Fleet]:
     """Fourteen slices on one node; pods that drain in the end are not waited for."""
     with layout(fleet.cluster, SLICES):
         yield fleet
-        for kind in ("yolodeployments", "deployments", "pods"):
-            fleet.kubectl("delete", kind, "--all", "--force", "--grace-period=0", "--timeout=60s")
+        fleet.clear()
 
 
 def lived(fleet: Fleet, frames: list[int], bounds: Bounds) -> tuple[Watch, float, Object]:
