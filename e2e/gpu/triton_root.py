@@ -8,7 +8,6 @@ PYTHONPATH name below /tmp (TensorRT's libraries, and its Python bindings for th
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,8 +39,9 @@ def main() -> int:
     image = images.build_images(["triton"])["triton"]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "triton"
+        root.mkdir()
         for layer in image.layers:
-            shutil.copytree(layer.rootfs, root, symlinks=True, dirs_exist_ok=True)
+            subprocess.run(["tar", "-xf", str(layer.archive), "-C", str(root), "--exclude=dev/*"], check=True)
         (root / OUTSIDE).parent.mkdir()
         (root / OUTSIDE).write_text(SCRIPT)
         (root / OUTSIDE).chmod(0o755)
