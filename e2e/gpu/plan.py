@@ -201,8 +201,13 @@ class Plan:
 
     def product(self) -> list[Step]:
         """The builder's own command publishes FP16 and INT8 engines; torch.compile at its most thorough."""
+        pictures = f"{self.out}/pictures.zip"
+        scales = f"--calibration {pictures} --calibration-images 64"
         return [
-            self._published("product-int8", "--backend TensorRT --precision INT8", seconds=120),
+            Step("product-pictures", f"zipfile -c {pictures} {self.out}/shapes/images/train", ("shapes",)),
+            self._published(
+                "product-int8", f"--backend TensorRT --precision INT8 {scales}", "product-pictures", seconds=140
+            ),
             self._compiled("max-autotune", 8, seconds=150),
             self.bench(
                 "bench-autotune",
@@ -226,14 +231,14 @@ class Plan:
         names = tuple(step.name for step in built)
         return [*built, Step("served", command, names, alone=True, limit_s=300, expected_s=150)]
 
-    def _published(self, name: str, options: str, *, seconds: int, alone: bool = True) -> Step:
+    def _published(self, name: str, options: str, *needs: str, seconds: int, alone: bool = True) -> Step:
         """Return the step in which the builder's own command publishes an engine, in a store of its block."""
         quick = "--optimization-level 1 " if "TensorRT" in options else ""
         command = (
             f"model_repo_builder build --model {SHAPES} {options} {quick}--pictures {self.out}/shapes/images/val "
             f"--out {self.out}/store-{name.partition('-')[0]} --termination-log {self.out}/logs/{name}.json"
         )
-        return Step(name, command, ("shapes",), alone=alone, expected_s=seconds)
+        return Step(name, command, ("shapes", *needs), alone=alone, expected_s=seconds)
 
     def built(self, model: str, batch: int, options: str = "", *needs: str, seconds: int) -> Step:
         """Return the step that compiles one engine, with the timing cache of its model and batch."""
