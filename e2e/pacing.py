@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -139,6 +140,12 @@ def pace(fleet: Fleet, name: str, frames: Sequence[int]) -> Client:
     address = f"{name}.{fleet.namespace}.svc.cluster.local:8000"
     plan = {"plan.json": json.dumps(list(frames)).encode()}
     return fleet.client("pace", ROOT / "e2e/clients/paced.py", ["--address", address, "--model", name], plan)
+
+
+def p99_ms(waits_ms: Sequence[Sequence[int]], since: float, until: float) -> int:
+    """Return the 99th percentile of what a client's frames waited that were to be sent in a span of seconds."""
+    waits = sorted(one for second in waits_ms[round(since) : round(until)] for one in second)
+    return waits[math.ceil(0.99 * len(waits)) - 1]
 
 
 def steps(*levels: tuple[int, int]) -> list[int]:

@@ -2,8 +2,7 @@
 
 `plan.json` beside it holds the frames of each second. A connection for each frame lets kube-proxy spread them, so that
 a new replica gets its share at once. No retry: a frame without an answer is a failed one. Prints a line when it begins
-and, once all have their end, one with what became of each second: frames, failed ones, and the longest wait; and the
-99th percentile of the waits of each five seconds, of the frames that were to be sent in them.
+and, once all have their end, one with what became of each second: failed frames, the longest wait, and all waits.
 """
 
 from __future__ import annotations
@@ -11,14 +10,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 TIMEOUT_S = 90
-WINDOW_S = 5
 
 
 class Seconds:
@@ -40,12 +37,6 @@ class Seconds:
     def longest_ms(self) -> list[int]:
         """Return the longest wait of each second."""
         return [max(waits, default=0) for waits in self.waits_ms]
-
-    def p99_ms(self) -> list[int]:
-        """Return the 99th percentile of each window."""
-        starts = range(0, len(self.plan), WINDOW_S)
-        windows = [sorted(ms for waits in self.waits_ms[at : at + WINDOW_S] for ms in waits) for at in starts]
-        return [window[math.ceil(0.99 * len(window)) - 1] if window else 0 for window in windows]
 
 
 def request(host: str, model: str, size: int) -> bytes:
@@ -106,7 +97,7 @@ async def run(asked: argparse.Namespace, plan: list[int]) -> None:
         await asyncio.sleep(max(0.0, begun + second + 1 - time.monotonic()))
     await asyncio.gather(*tasks)
     late_s = time.monotonic() - begun - len(plan)
-    waits = {"longest_ms": seconds.longest_ms(), "window_s": WINDOW_S, "p99_ms": seconds.p99_ms()}
+    waits = {"longest_ms": seconds.longest_ms(), "waits_ms": seconds.waits_ms}
     report({"ended": True, "late_s": round(late_s, 1), "failed": seconds.failed, **waits})
     report({"frames": sum(plan), "failed": sum(seconds.failed), "errors": dict(seconds.errors)})
 

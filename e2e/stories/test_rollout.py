@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
-from collections.abc import Iterator
-from statistics import median
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -16,14 +15,14 @@ from e2e.images import image_name
 from e2e.waiting import wait_for
 
 RATE = 50
-SECONDS = 165
+SECONDS = 180
 BEFORE_S = 20
-NOISE_MS = 100
-"""A p99 within the default objective is not judged: client, cluster and all Tritons share two cores on the bench, and
-12 ms before became 18 in one run and 64 in another with other work beside it. For that, too, medians are compared."""
+SAME = 1.25
+"""A rollout may cost frames so much more than the same work of a stranger: two spans of one run differ by as much."""
 REPLICAS = 2
 SLICE = "nvidia.com/mig-1g.10gb"
 TWO = {"mode": "Declared", "minReplicas": REPLICAS, "maxReplicas": REPLICAS}
+ONE = TWO | {"minReplicas": 1, "maxReplicas": 1}
 DEMAND = {"streams": RATE, "framesPerSecond": "1"}
 
 pytestmark = pytest.mark.only_on_bare("its faulty Tritons are images of that bench")
@@ -86,40 +85,64 @@ def test_an_image_that_fails_is_taken_back_with_the_numbers_said(fleet: Fleet) -
 
 
 @pytest.mark.slow
-def test_new_weights_lose_no_frame(slices: Fleet, files: str) -> None:
-    """Weights of another source, so another engine: built, proved on a canary, and in: 0 failed requests, p99 ≤ 2 ×."""
+def test_new_weights_lose_no_frame(slices: Fleet, files: str, request: pytest.FixtureRequest) -> None:
+    """Weights of another source, so another engine: built, proved on a canary, and in: 0 failed requests, p99 ≤ 2 ×.
+
+    On the bench two cores build, start Tritons, serve and ask; there a build and the start of a Triton cost frames more
+    than that by themselves. So a stranger is built and started first, whom no frame is sent to: where that alone breaks
+    the bound, a rollout may cost no more than it.
+    """
     weights = ROOT / "model_repo_builder/src/model_repo_builder/weights/yolo26n-shapes.pt"
     model = {"http": {"url": f"{files}/good.pt", "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}}
     serve(slices)
     slices.wait_serving("gate", REPLICAS)
     engine = slices.engine_of("gate")
+    spare = request.node.callspec.params["slices"] > REPLICAS
     client = pacing.pace(slices, "gate", [RATE] * SECONDS)
     client.started()
-    began = client.lines()[0]["began"]
-    time.sleep(BEFORE_S)
+    now = partial(elapsed, client.lines()[0]["began"])
+    spans = {"before": (1.0, looked_at(slices, until_s=BEFORE_S, now=now))}  # in the first second connections are new
+    spans["beside"] = (now(), with_a_stranger(slices, model, spare=spare, now=now))
+    began = now()
     serve(slices, model=model)
     wait_phase(slices, "Canary", timeout_s=90)
-    proving = time.time() - began
+    spans["until the canary"] = (began, now())
     told = wait_phase(slices, "Promoted", timeout_s=120)
-    ended = time.time() - began
+    slices.wait_serving("gate", REPLICAS)
+    spans["rollout"] = (began, now())
     print(told)
     assert told["reason"] == "AsGood"
     assert told["previousEngine"] == engine != slices.engine_of("gate")
-    assert ended < SECONDS, "the client saw all of it"
+    assert now() < SECONDS, "the client saw all of it"
     *_, seconds, last = client.finished(timeout_s=240)
-    print(f"canary from {proving:.0f} s, promoted at {ended:.0f} s; longest waits:", seconds["longest_ms"])
     assert last["failed"] == 0, last["errors"]
-    before, during = p99s(seconds, 0, BEFORE_S), p99s(seconds, proving, ended)
-    rest = {"building": p99s(seconds, BEFORE_S, proving), "after": p99s(seconds, ended, SECONDS)}
-    print("p99 of each window before:", before, "ms; during:", during, rest)
-    assert median(during) <= max(2 * median(before), NOISE_MS)
+    p99 = {name: pacing.p99_ms(seconds["waits_ms"], *span) for name, span in spans.items()}
+    print({name: (round(since), round(until), f"{p99[name]} ms") for name, (since, until) in spans.items()})
+    assert p99["rollout"] <= max(2 * p99["before"], SAME * p99["beside"])
 
 
-def p99s(seconds: Object, since: float, until: float) -> list[int]:
-    """Return the p99 of each of the client's windows that begins in a time."""
-    size = seconds["window_s"]
-    told: list[int] = seconds["p99_ms"][math.ceil(since / size) : math.ceil(until / size)]
-    return told
+def elapsed(began: float) -> float:
+    return time.time() - began
+
+
+def looked_at(fleet: Fleet, *, until_s: float, now: Callable[[], float]) -> float:
+    """Wait, and ask the API server as often as a story that waits for something: that takes the same cores."""
+    wait_for("time to pass", lambda: fleet.get("ydep", "gate") and now() >= until_s, timeout_s=2 * until_s)
+    return now()
+
+
+def with_a_stranger(fleet: Fleet, model: Object, *, spare: bool, now: Callable[[], float]) -> float:
+    """Build an engine of another size, and start a Triton with it where a slice is spare; return when that was over."""
+    another = TINY | {"imageSize": {"height": 64, "width": 96}}
+    fleet.deploy("beside", engine=another, model=model, scaling=ONE, demand=DEMAND)
+    fleet.wait_condition("beside", "EngineReady", "True")
+    if spare:
+        fleet.wait_serving("beside")
+    over = now()
+    fleet.kubectl("delete", "ydep", "beside")
+    gone = partial(fleet.items, "pods", "yolofleet.dev/deployment=beside")
+    wait_for("the stranger to go", lambda: not gone(), timeout_s=60)
+    return over
 
 
 @pytest.mark.slow
