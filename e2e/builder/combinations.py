@@ -40,7 +40,8 @@ NUMPY = {"FP32": np.float32, "UINT8": np.uint8}
 def triton() -> Iterator[grpc.InferenceServerClient]:
     """Run the real server with the operator's own arguments; models come and go as they are asked for."""
     told = [f"--model-repository={inside.MODELS}" if "--model-repo" in one else one for one in served.ARGUMENTS]
-    told = [one for one in told if "--model-control-mode" not in one] + ["--model-control-mode=explicit"]
+    # What ends connections after seconds would end this one in the middle of a call.
+    told = [one for one in told if "--grpc-max-connection-age" not in one]
     server = subprocess.Popen(["tritonserver", *told], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         with grpc.InferenceServerClient(served.ADDRESS) as asked:
