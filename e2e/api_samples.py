@@ -41,7 +41,10 @@ EDGES: tuple[dict[str, Any], ...] = (
 ENGINE: dict[str, Any] = {
     "key": DIGEST,
     "labelled": {"source": {"pvc": {"claimName": "datasets", "path": "val.zip"}}, "images": 500},
-    "calibration": {"source": {"http": {"url": "https://files.example.com/frames.zip", "sha256": DIGEST}}},
+    "calibration": {
+        "source": {"http": {"url": "https://files.example.com/frames.zip", "sha256": DIGEST}},
+        "images": 512,
+    },
     "recipe": {
         "weights": f"sha256:{DIGEST}",
         "task": "Detect",

@@ -171,7 +171,7 @@ def test_the_sweep_reaches_every_field_of_every_kind() -> None:
 def _another_source(name: str) -> bool:
     """Whether a field is of a source that the base shows elsewhere; the types are the same."""
     parent, _, rest = name.partition(".source.") if ".source." in name else name.partition(".dataset.")
-    return bool(parent.startswith(("engine.", "labelled")) and rest.split(".")[0] in SOURCES)
+    return bool(parent.startswith(("engine.", "labelled", "calibration")) and rest.split(".")[0] in SOURCES)
 
 
 def _name(path: Path) -> str:

@@ -107,7 +107,7 @@ def counted(cluster: Cluster, resource: str) -> Iterator[Callable[[], int]]:
         "kind": "FlowSchema",
         "metadata": {"name": "security-story"},
         "spec": {
-            "matchingPrecedence": 1,
+            "matchingPrecedence": 2,
             "priorityLevelConfiguration": {"name": "global-default"},
             "rules": [{"subjects": [account], "resourceRules": [rule]}],
         },
